@@ -42,6 +42,10 @@ class MLOpsError(Exception):
         if code is not None:
             self.code = code
 
+    def _render_traceback_(self) -> list[str]:
+        # IPython's hook: a person who mistyped a magic reads the sentence, not our stack.
+        return [f"{self.message}\n{self.hint}".strip()]
+
     def as_dict(self) -> dict[str, str]:
         """The error as the wire carries it."""
         return {"code": self.code, "message": self.message, "hint": self.hint}
@@ -110,9 +114,14 @@ class ClusterError(MLOpsError):
 
 
 class RunFailedError(MLOpsError):
-    """A run ended other than well; `code` is its `FailureCode`."""
+    """A run ended other than well; `code` is its `FailureCode`.
+
+    Attributes:
+        told: Whether the progress view has told the person already.
+    """
 
     code = "run_failed"
+    told = False
 
 
 def nearest(name: str, known: Iterable[str], *, noun: str) -> str:

@@ -1,0 +1,114 @@
+# The commands of this repository; `make help` lists them. Needs make and Python 3.10 or newer, nothing else:
+# everything is installed into .venv. Read by GNU make (3.81 of macOS too) and BSD make.
+
+PYTHON = python3
+VENV = .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+
+# With this variable set, Python compiles every module anew at each start: kernels would start at half the speed.
+RUN = env -u PYTHONDONTWRITEBYTECODE PATH="$$(cd $(BIN) && pwd):$$PATH"
+PYTEST = $(RUN) pytest
+CHECKED = jupyter_mlops tests examples docs
+
+.PHONY: help venv demo ui lab test test-unit test-integration test-browser test-docs test-gpu lint format types \
+	contracts bench lock docs clean chromium
+
+help: ## List these commands
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
+
+venv: $(STAMP) ## Install into .venv (quick when nothing changed)
+	@:
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "make: $(PYTHON) is missing or older than 3.10. Install Python, or name one: make venv PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: this Python cannot make virtual environments." >&2; \
+	  echo "make: on Debian and Ubuntu: apt-get install python3-venv   (then: make venv)" >&2; exit 1; }
+	@echo "==> Making $(VENV) with $$($(PYTHON) --version)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "==> Installing the packages of requirements-dev.lock; the first time this takes some minutes"
+	@if $(RUN) python -m pip install --quiet --disable-pip-version-check uv; then \
+	  $(RUN) uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements-dev.lock && \
+	  $(RUN) uv pip install --quiet --python $(BIN)/python --no-deps --editable .; \
+	else \
+	  echo "==> uv cannot be had here; going on with pip"; \
+	  $(RUN) python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock && \
+	  $(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
+	fi
+	@touch $(STAMP)
+
+demo: venv ## Run an example notebook from its parameters to MLflow
+	@echo "==> jupyter mlops train examples/classification.ipynb -p learning_rate=0.01"
+	@$(RUN) jupyter mlops train examples/classification.ipynb -p learning_rate=0.01
+	@echo
+	@echo "Where to look:"
+	@echo "  $(BIN)/jupyter mlops show @last    this run: state, metrics, files"
+	@echo "  make ui                            its curves and its model, in MLflow"
+	@echo "  make lab                           the same from JupyterLab: %load_ext jupyter_mlops, %mlops train ..."
+
+ui: venv ## Open MLflow on the runs of this machine
+	@$(RUN) jupyter mlops ui
+
+lab: venv ## Start JupyterLab on the examples
+	@$(RUN) jupyter lab --notebook-dir=examples
+
+test: lint types contracts test-unit test-integration test-browser test-docs ## Every check that needs no GPU
+
+test-unit: venv ## Fast tests of single rooms
+	@echo "==> Unit tests"
+	@$(PYTEST) tests/unit -n 2 -m "not integration and not browser and not gpu"
+
+test-integration: venv ## Real kernels, Dask clusters and MLflow servers
+	@echo "==> Integration tests"
+	@$(PYTEST) tests --ignore=tests/docs --ignore=tests/examples -m "integration and not browser and not gpu"
+
+test-browser: venv chromium ## A real Chromium on a real JupyterLab
+	@echo "==> Browser tests"
+	@$(PYTEST) tests -m "browser and not gpu"
+
+test-docs: venv ## The documentation against the code, its blocks, and the examples
+	@echo "==> Documentation and examples"
+	@$(PYTEST) tests/docs tests/examples
+
+test-gpu: venv ## What needs an NVIDIA GPU (Linux; installs the gpu extra)
+	@echo "==> GPU tests"
+	@$(RUN) python -m pip install --quiet --disable-pip-version-check --editable '.[gpu]'
+	@$(PYTEST) tests -m gpu
+
+chromium:
+	@sh tests/chromium.sh
+
+lint: venv ## Style and mistakes (ruff)
+	@echo "==> ruff"
+	@$(RUN) ruff check $(CHECKED)
+	@$(RUN) ruff format --check $(CHECKED)
+
+format: venv ## Repair what ruff can repair
+	@$(RUN) ruff check --fix $(CHECKED)
+	@$(RUN) ruff format $(CHECKED)
+
+types: venv ## Types (mypy)
+	@echo "==> mypy"
+	@$(RUN) mypy
+
+contracts: venv ## Which room may import which (import-linter)
+	@echo "==> Import contracts"
+	@$(RUN) lint-imports
+
+bench: venv ## Measure start-up, overhead per run and throughput on this machine
+	@$(RUN) python tests/bench/run.py
+
+lock: venv ## Renew requirements-dev.lock from pyproject.toml
+	@$(RUN) uv pip compile pyproject.toml --group dev --universal --python-version 3.10 --upgrade --quiet \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements-dev.lock
+	@echo "==> requirements-dev.lock is renewed; 'make test' says whether it holds"
+
+docs: venv ## Generate docs/reference from the code
+	@$(RUN) python docs/generate_reference.py
+
+clean: ## Remove .venv, caches and build outputs (runs and MLflow's data stay)
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	find jupyter_mlops tests examples docs -name __pycache__ -type d -prune -exec rm -rf {} +

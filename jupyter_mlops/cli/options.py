@@ -1,0 +1,96 @@
+"""Options that several commands share, and how their text becomes values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from typing import Any, TypeVar
+
+import click
+
+from ..config import MLOps
+from ..errors import ParameterError, UsageError
+from ..profile import Profile
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def resource_options(command: F) -> F:
+    """--profile, --gpus, --cpus, --memory, --workers."""
+    for option in (
+        click.option("--workers", type=click.IntRange(1), help="Dask workers."),
+        click.option("--memory", metavar="SIZE", help="Memory for the whole run, like 4Gi."),
+        click.option("--cpus", type=click.FloatRange(0, min_open=True), help="CPU cores for the whole run."),
+        click.option("--gpus", type=click.IntRange(0), help="GPUs for the whole run."),
+        click.option("--profile", metavar="NAME", help="Named resources; see `profiles`."),
+    ):
+        command = option(command)
+    return command
+
+
+def chosen_profile(config: MLOps, options: dict[str, Any]) -> Profile:
+    """The profile that the options of `resource_options` describe; takes them out of `options`.
+
+    Raises:
+        ProfileError: no such profile, or a resource that does not fit.
+    """
+    name = options.pop("profile")
+    changes = {key: options.pop(key) for key in ("gpus", "cpus", "memory", "workers")}
+    return config.profile(name, **changes)
+
+
+def json_parameters(text: str | None) -> dict[str, Any]:
+    """The value of --json-params.
+
+    Raises:
+        ParameterError: it is no JSON object.
+    """
+    if text is None:
+        return {}
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ParameterError(
+            f"--json-params is no JSON: {error}.", hint="""For example: --json-params '{"lr": 0.1}'"""
+        ) from None
+    if not isinstance(found, dict):
+        raise ParameterError("--json-params is no JSON object.", hint="""For example: --json-params '{"lr": 0.1}'""")
+    return found
+
+
+def tags(items: tuple[str, ...]) -> dict[str, str]:
+    """The values of --tag.
+
+    Raises:
+        UsageError: one has no `=`.
+    """
+    found = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--tag {item!r} is no NAME=VALUE.")
+        found[key] = value
+    return found
+
+
+def moment(text: str | None, *, now: datetime | None = None) -> datetime | None:
+    """A moment from "2h", "3d", "30m", or an ISO date or time (local zone where none is given).
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text is None:
+        return None
+    now = now or datetime.now(timezone.utc)
+    units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+    if text[-1:] in units and text[:-1].isdigit():
+        try:
+            return now - timedelta(**{units[text[-1]]: int(text[:-1])})
+        except OverflowError:
+            raise UsageError(f"{text!r} is too long ago.") from None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"{text!r} is no moment.", hint="Write 2h, 3d, or a date like 2026-11-24.") from None
+    return found.astimezone(timezone.utc)

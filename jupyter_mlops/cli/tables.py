@@ -1,0 +1,123 @@
+"""Tables for the person. Everything in them is text: markup, control and escape characters are shown, not obeyed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ..progress.state import format_bytes, format_duration, printable
+from ..spec import RunState
+
+if TYPE_CHECKING:
+    from ..notebook.parameters import Parameter
+    from ..profile import Profile
+    from ..snapshot import Snapshot
+    from ..store.models import RunRecord
+
+_COLORS = {
+    RunState.PENDING: "yellow", RunState.RUNNING: "blue", RunState.SUCCEEDED: "green", RunState.FAILED: "red",
+    RunState.CANCELLED: "magenta",
+}  # fmt: skip
+_LONGEST_PARAMETERS = 60
+
+
+def runs_table(records: Sequence[RunRecord]) -> Table:
+    """A line a run."""
+    table = _table("run", "name", "state", "started", "took", "parameters", "owner")
+    for record in records:
+        given = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in record.parameters.items())
+        if len(given) > _LONGEST_PARAMETERS:
+            given = given[: _LONGEST_PARAMETERS - 1] + "…"
+        table.add_row(
+            record.run_id,
+            _text(record.name),
+            Text(record.state.value, style=_COLORS[record.state]),
+            f"{(record.start_time or record.create_time).astimezone():%Y-%m-%d %H:%M:%S}",
+            "" if record.duration is None else format_duration(record.duration),
+            _text(given),
+            _text(record.owner),
+        )
+    return table
+
+
+def run_table(record: RunRecord, files: Path, snapshot: Snapshot | None) -> Table:
+    """Everything about one run."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+
+    def row(label: str, value: object) -> None:
+        if value not in (None, ""):
+            table.add_row(label, value if isinstance(value, Text) else _text(str(value)))
+
+    row("run", record.run_id)
+    row("name", record.name)
+    row("state", Text(record.state.value, style=_COLORS[record.state]))
+    row("why", record.message)
+    row("notebook", record.source)
+    row("created", f"{record.create_time.astimezone():%Y-%m-%d %H:%M:%S %Z} by {record.owner}")
+    row("took", None if record.duration is None else format_duration(record.duration))
+    row("profile", f"{record.profile} ({record.runner})")
+    row("repeats", record.retry_of)
+    for key, value in record.parameters.items():
+        row(f"  {key}", json.dumps(value, ensure_ascii=False))
+    row("MLflow", f"{record.tracking_uri}, experiment {record.experiment}, run {record.mlflow_run_id or '-'}")
+    if snapshot is not None:
+        total = sum(file.size for file in snapshot.files)
+        row("snapshot", f"{snapshot.id[:12]}: {len(snapshot.files)} files, {format_bytes(total)}")
+        for file in snapshot.files:
+            row("", f"{file.path} ({file.reason}, {format_bytes(file.size)})")
+    row("files", files)
+    return table
+
+
+def parameters_table(parameters: Sequence[Parameter]) -> Table:
+    """A line a parameter."""
+    table = _table("parameter", "type", "default", "help")
+    for parameter in parameters:
+        if parameter.required:
+            default = Text("required", style="yellow")
+        else:
+            default = _text(parameter.default_source or json.dumps(parameter.default, ensure_ascii=False))
+        table.add_row(_text(parameter.name), _text(parameter.type_name), default, _text(parameter.help))
+    return table
+
+
+def profiles_table(profiles: Sequence[Profile], *, default: str) -> Table:
+    """A line a profile."""
+    table = _table("profile", "runner", "cpus", "memory", "gpus", "workers", "about")
+    for profile in profiles:
+        table.add_row(
+            _text(profile.name + (" (default)" if profile.name == default else "")),
+            _text(profile.runner),
+            "all" if profile.cpus is None else f"{profile.cpus:g}",
+            "no limit" if profile.memory is None else format_bytes(profile.memory),
+            "all" if profile.gpus is None else str(profile.gpus),
+            str(profile.worker_count()) if profile.workers else "auto",
+            _text(profile.description),
+        )
+    return table
+
+
+def settings_table(values: Mapping[str, Any], helps: Mapping[str, str]) -> Table:
+    """A line a setting."""
+    table = _table("setting", "value", "what it is for")
+    for name, value in values.items():
+        table.add_row(name, _text(json.dumps(value, ensure_ascii=False, default=str)), _text(helps[name]))
+    return table
+
+
+def _table(*headers: str) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    return table
+
+
+def _text(value: str) -> Text:
+    return Text(printable(value))

@@ -1,0 +1,226 @@
+"""Bounds what the executed notebook keeps, so that it stays openable; what is cut lies whole in a file beside it.
+
+Knows the notebook format's outputs and nothing of kernels.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from pathlib import Path
+from typing import Any
+
+from ..redact import Redactor
+from .outcome import format_bytes
+
+_TAIL = 64 * 1024
+"""Characters of the end of a cut stream that the notebook still shows: errors stand at the end."""
+_TRACEBACK_LIMIT = 64 * 1024
+_CARRIAGE_RETURN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)
+_BACKSPACE = re.compile(r"[^\n\x08]\x08")
+_EXTENSIONS = {
+    "image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "image/svg+xml": ".svg", "text/html": ".html",
+    "application/pdf": ".pdf", "application/json": ".json", "text/latex": ".tex", "text/markdown": ".md",
+}  # fmt: skip
+_BINARY = ("image/png", "image/jpeg", "image/gif", "application/pdf")
+
+
+class OutputKeeper:
+    """Takes each output of a run and decides what the notebook keeps.
+
+    Args:
+        directory: For what does not fit; made when first needed.
+        cell_limit: Bytes that one cell keeps.
+        total_limit: Bytes that all cells keep together.
+        redactor: Masks secrets before anything is kept or written.
+    """
+
+    def __init__(self, directory: Path, *, cell_limit: int, total_limit: int, redactor: Redactor) -> None:
+        self._directory = directory
+        self._cell_limit = cell_limit
+        self._total_limit = total_limit
+        self._redactor = redactor
+        self._total = 0
+        self._cell = 0
+        self._cell_number = 0
+        self._payloads = 0
+        self._cut: dict[str, _CutStream] = {}
+
+    def start_cell(self, number: int) -> None:
+        """The code cell of this number (from 1) begins."""
+        self._cell_number, self._cell, self._payloads = number, 0, 0
+        self._cut = {}
+
+    def clear(self) -> None:
+        """The cell cleared its outputs: what they took is free again."""
+        self._total -= self._cell
+        self._cell = 0
+
+    def stream(self, outputs: list[Any], name: str, text: str) -> str:
+        """Add text to a cell's outputs, merged with the stream before it.
+
+        Returns:
+            The text as others may see it, secrets masked.
+        """
+        text = self._redactor.text(text)
+        cut = self._cut.get(name)
+        if cut is not None:
+            cut.add(text)
+            return text
+        room = self._room()
+        size = len(text.encode("utf-8", "replace"))
+        if size <= room:
+            _append_stream(outputs, name, text)
+            self._take(size)
+            return text
+        head = text.encode("utf-8", "replace")[:room].decode("utf-8", "ignore")
+        _append_stream(outputs, name, head)
+        self._take(len(head.encode("utf-8", "replace")))
+        path = self._directory / f"cell-{self._cell_number}-{name}.log"
+        before = "".join(
+            output["text"] for output in outputs if output["output_type"] == "stream" and output["name"] == name
+        )
+        self._cut[name] = cut = _CutStream(self._file(path), before)
+        cut.add(text[len(head) :])
+        return text
+
+    def display(self, output: Any) -> Any:
+        """A display or result as the notebook may keep it: large payloads are replaced by a line that names their file."""
+        data = self._redactor.data(dict(output["data"]))
+        sizes = {mime: _size(value) for mime, value in data.items()}
+        room = self._room()
+        if sum(sizes.values()) > room:
+            notices = []
+            for mime in sorted(sizes, key=sizes.__getitem__, reverse=True):
+                if mime == "text/plain" and sizes[mime] < 4096:
+                    continue
+                notices.append(self._keep_apart(mime, data.pop(mime), sizes[mime]))
+            short = str(data.get("text/plain", ""))
+            data["text/plain"] = "\n".join([*notices, *([short] if short else [])])
+        output["data"] = type(output["data"])(data) if isinstance(output["data"], dict) else data
+        self._take(sum(_size(value) for value in data.values()))
+        return output
+
+    def error(self, output: Any) -> Any:
+        """An error output with secrets masked and its traceback bounded."""
+        output["evalue"] = _middle_cut(self._redactor.text(str(output.get("evalue", ""))), _TRACEBACK_LIMIT)
+        frames = [self._redactor.text(str(part)) for part in output.get("traceback", [])]
+        text = "\n".join(frames)
+        output["traceback"] = frames if len(text) <= _TRACEBACK_LIMIT else [_middle_cut(text, _TRACEBACK_LIMIT)]
+        self._take(min(len(text), _TRACEBACK_LIMIT))
+        return output
+
+    def end_cell(self, outputs: list[Any]) -> list[str]:
+        """The cell ended: apply carriage returns, show the tails of cut streams.
+
+        Returns:
+            A sentence for each stream that was cut.
+        """
+        for output in outputs:
+            if output["output_type"] == "stream":
+                output["text"] = self._redactor.text(apply_carriage_returns(output["text"]))
+        notices = []
+        for name, cut in self._cut.items():
+            path = f"{self._directory.name}/{cut.path.name}"
+            notice = (
+                f"Cell {self._cell_number}: {name} of {format_bytes(cut.size)} was cut; the whole of it is in {path}."
+            )
+            notices.append(notice)
+            _append_stream(outputs, name, f"\n[… {notice} Its end: …]\n{cut.tail()}")
+            cut.close()
+        self._cut = {}
+        return notices
+
+    def _room(self) -> int:
+        return max(0, min(self._cell_limit - self._cell, self._total_limit - self._total))
+
+    def _take(self, size: int) -> None:
+        self._cell += size
+        self._total += size
+
+    def _file(self, path: Path) -> Path:
+        self._directory.mkdir(exist_ok=True)
+        return path
+
+    def _keep_apart(self, mime: str, value: Any, size: int) -> str:
+        self._payloads += 1
+        extension = _EXTENSIONS.get(mime, ".txt")
+        path = self._file(self._directory / f"cell-{self._cell_number}-output-{self._payloads}{extension}")
+        path.write_bytes(_payload(mime, value))
+        return f"[{mime} of {format_bytes(size)} is kept apart, in {self._directory.name}/{path.name}]"
+
+
+class _CutStream:
+    """A stream that no longer fits: the whole goes to a file, its end stays in memory."""
+
+    def __init__(self, path: Path, before: str) -> None:
+        self.path = path
+        self.size = 0
+        self._end = ""
+        self._file = path.open("w", encoding="utf-8", errors="replace")
+        self._write(before)
+
+    def add(self, text: str) -> None:
+        self._write(text)
+        self._end = (self._end + text)[-_TAIL:]
+
+    def _write(self, text: str) -> None:
+        self._file.write(text)
+        self.size += len(text.encode("utf-8", "replace"))
+
+    def tail(self) -> str:
+        return self._end
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def apply_carriage_returns(text: str) -> str:
+    """The text as a terminal would leave it: progress bars that rewrite their line keep only its last form."""
+    if "\x08" in text:
+        before = None
+        while before != text:
+            before, text = text, _BACKSPACE.sub("", text)
+    return _CARRIAGE_RETURN.sub("", text) if "\r" in text else text
+
+
+def _append_stream(outputs: list[Any], name: str, text: str) -> None:
+    if outputs and outputs[-1]["output_type"] == "stream" and outputs[-1]["name"] == name:
+        outputs[-1]["text"] += text
+    elif text:
+        from nbformat.v4 import new_output
+
+        outputs.append(new_output("stream", name=name, text=text))
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, (list, tuple)):
+        return sum(map(_size, value))
+    if isinstance(value, dict):
+        return sum(len(str(key)) + _size(item) for key, item in value.items())
+    return 8
+
+
+def _payload(mime: str, value: Any) -> bytes:
+    if mime in _BINARY and isinstance(value, str):
+        try:
+            return base64.b64decode(value)
+        except (ValueError, binascii.Error):
+            return value.encode("utf-8", "replace")
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace")
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "".join(value).encode("utf-8", "replace")
+    import json
+
+    return json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace")
+
+
+def _middle_cut(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]}\n[… {len(text) - 2 * half} characters cut …]\n{text[-half:]}"

@@ -1,0 +1,387 @@
+"""What can be done with runs. The command line, the magics, the widgets and REST call these functions and nothing below.
+
+A run is prepared (everything is checked, nothing is created), submitted, followed, and read back.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import MLOps, load_config
+from .errors import MLOpsError, NotFoundError, UsageError
+from .events import CellEvent, Event, RunEvent
+from .profile import Profile
+from .runner import Runner, get_runner
+from .spec import FailureCode, RunSpec, RunState, new_run_id
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+    from .compare import ComparedRun
+    from .snapshot import Snapshot
+    from .store.database import Store
+    from .store.models import RunRecord
+
+_REFRESHED = 200
+"""A list looks after at most so many runs that have not ended."""
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run that was checked and not yet created.
+
+    Attributes:
+        spec: What is going to run.
+        snapshot: What ships.
+        notices: Sentences that the person should read first.
+    """
+
+    spec: RunSpec
+    snapshot: Snapshot
+    notices: tuple[str, ...] = ()
+
+
+@dataclass
+class Runs:
+    """The runs of one configuration; the store is opened when it is first needed.
+
+    Attributes:
+        config: The settings.
+    """
+
+    config: MLOps = field(default_factory=load_config)
+    _store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store of the configuration."""
+        if self._store is None:
+            from .store.database import Store
+
+            self._store = Store(self.config.store_uri())
+        return self._store
+
+    def prepare(
+        self,
+        notebook: Path,
+        *,
+        profile: Profile | None = None,
+        assignments: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        experiment: str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        kernel_name: str | None = None,
+        autolog: bool = False,
+        seed: int = 0,
+        run_timeout: float | None = None,
+        cell_timeout: float | None = None,
+        tags: Mapping[str, str] | None = None,
+        run_key: str | None = None,
+        extra_files: Mapping[str, bytes] | None = None,
+        content: NotebookNode | None = None,
+    ) -> PreparedRun:
+        """Check everything that can be checked, and create nothing.
+
+        Args:
+            notebook: The notebook's file; with `content`, the place that it stands for.
+            profile: The resources; default: the configuration's default profile.
+            assignments: Parameters as text, typed by their declaration ("-p name=value").
+            parameters: Parameters as values; those of `assignments` win.
+            name: The run's name; default: the notebook's.
+            experiment: MLflow experiment; default: the one that the notebook sets, else the notebook's name.
+            include: Globs of files to ship.
+            exclude: Globs of found files not to ship.
+            kernel_name: The kernel instead of the notebook's own.
+            autolog: Call `mlflow.autolog()` before the first cell.
+            seed: Seed of the random generators.
+            run_timeout: Seconds for the run.
+            cell_timeout: Seconds for each cell.
+            tags: More MLflow tags.
+            run_key: What makes a repeated submission the same run.
+            extra_files: Files to put beside the notebook, by relative path.
+            content: A notebook that is in no file.
+
+        Raises:
+            UsageError: the notebook, a parameter, the profile or the files.
+        """
+        from .notebook.document import read_notebook, resolve_kernel, strip_outputs
+        from .notebook.parameters import bind_parameters, read_parameters
+        from .snapshot import build_snapshot
+        from .tracking.source import experiment_in_source, tracking_hazards
+
+        notebook = notebook.expanduser().absolute()
+        nb = content if content is not None else read_notebook(notebook)
+        profile = profile or self.config.profile()
+        resolve_kernel(nb, kernel_name)
+        bound = bind_parameters(
+            read_parameters(nb),
+            text=assignments or {},
+            values=parameters or {},
+            secret_pattern=self.config.secret_pattern,
+        )
+        runner = get_runner(profile.runner, self.config)
+        stripped = strip_outputs(nb)
+        snapshot = build_snapshot(
+            notebook,
+            stripped,
+            config=self.config,
+            include=include,
+            exclude=exclude,
+            seed=seed,
+            extra_files=extra_files,
+        )
+        spec = RunSpec(
+            run_id=new_run_id(),
+            run_key=run_key,
+            name=name or notebook.stem,
+            notebook=snapshot.notebook,
+            source=_shown(notebook),
+            snapshot_id=snapshot.id,
+            parameters=bound,
+            profile=profile,
+            experiment=experiment or experiment_in_source(nb) or notebook.stem,
+            tracking_uri=self.config.mlflow_uri_shown(),
+            kernel_name=kernel_name,
+            autolog=autolog,
+            seed=seed,
+            run_timeout=run_timeout,
+            cell_timeout=cell_timeout,
+            tags=dict(tags or {}),
+            owner=current_user(),
+        )
+        runner.check(spec)
+        return PreparedRun(spec, snapshot, (*snapshot.warnings, *tracking_hazards(nb)))
+
+    def submit(self, prepared: PreparedRun) -> RunRecord:
+        """Create the run and start it; from here on it has a record that will tell how it ended.
+
+        Returns:
+            The record: an earlier one if the `run_key` is taken.
+
+        Raises:
+            MLOpsError: it could not be created.
+        """
+        from .snapshot import SnapshotStore
+
+        SnapshotStore(self.config.data_path).save(prepared.snapshot)
+        return self._start(prepared.spec)
+
+    def retry(self, name: str, *, profile: Profile | None = None) -> RunRecord:
+        """Run the same snapshot with the same parameters again.
+
+        Args:
+            name: The run to repeat.
+            profile: Other resources, or None for the same.
+
+        Raises:
+            NotFoundError: no such run, or its files are gone.
+        """
+        spec = self.spec(name)
+        changes = {
+            "run_id": new_run_id(),
+            "run_key": None,
+            "create_time": datetime.now(timezone.utc),
+            "retry_of": spec.run_id,
+            "owner": current_user(),
+            "profile": profile or spec.profile,
+            "tracking_uri": self.config.mlflow_uri_shown(),
+        }
+        again = spec.model_copy(update=changes)
+        get_runner(again.profile.runner, self.config).check(again)
+        return self._start(again)
+
+    def _start(self, spec: RunSpec) -> RunRecord:
+        run_dir = self.config.run_dir(spec.run_id)
+        try:
+            run_dir.mkdir(parents=True, mode=0o700)
+            temporary = run_dir / ".spec.json"
+            temporary.write_text(spec.to_json(), encoding="utf-8")
+            temporary.replace(run_dir / "spec.json")
+        except OSError as error:
+            raise MLOpsError(
+                f"The run directory {run_dir} cannot be written: {error.strerror or error}.",
+                hint="Free some space, or set JUPYTER_MLOPS_DATA_DIR.",
+                code="disk_full",
+            ) from error
+        record = self.store.add_run(spec)
+        if record.run_id != spec.run_id:
+            import shutil
+
+            shutil.rmtree(run_dir, ignore_errors=True)
+            return record
+        try:
+            get_runner(spec.profile.runner, self.config).submit(spec)
+        except MLOpsError as error:
+            self.store.update_run(
+                spec.run_id,
+                state=RunState.FAILED,
+                code=FailureCode.INTERNAL,
+                message=error.message,
+                end_time=datetime.now(timezone.utc),
+            )
+            raise
+        return record
+
+    def get(self, name: str) -> RunRecord:
+        """The run of that id, unique prefix or `@last`, as it stands now.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._refreshed(self.store.run(name))
+
+    def list(self, **filters: Any) -> list[RunRecord]:
+        """Runs, newest first, as they stand now; the filters are those of `Store.runs`."""
+        found = self.store.runs(**filters)
+        if not any(not record.state.is_terminal for record in found):
+            return found
+        # A run may have ended since it was listed; a filter on states is asked again after a look.
+        waiting = [record for record in found if not record.state.is_terminal][:_REFRESHED]
+        for record in waiting:
+            self._refreshed(record)
+        return self.store.runs(**filters)
+
+    def spec(self, name: str) -> RunSpec:
+        """What the run was made from.
+
+        Raises:
+            NotFoundError: no such run, or its files are gone.
+        """
+        record = self.store.run(name)
+        try:
+            return RunSpec.read(self.files(record))
+        except (OSError, ValueError) as error:
+            raise NotFoundError(
+                f"The files of the run {record.run_id} are gone from {self.files(record)}.",
+                hint="MLflow has its artifacts: jupyter mlops open --what mlflow",
+            ) from error
+
+    def files(self, record: RunRecord) -> Path:
+        """The directory with the run's files."""
+        return self._runner(record).files(record.run_id)
+
+    def events(
+        self, record: RunRecord, *, follow: bool = False, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Event]:
+        """The run's events from the first on; with `follow` until its end or `stop()`."""
+        return self._runner(record).events(record.run_id, follow=follow, stop=stop)
+
+    def wait(self, name: str, *, stop: Callable[[], bool] = lambda: False) -> RunRecord:
+        """Wait until the run has ended, or `stop()`."""
+        record = self.store.run(name)
+        for _ in self.events(record, follow=True, stop=stop):
+            pass
+        return self._refreshed(record)
+
+    def cancel(self, name: str) -> RunRecord:
+        """Ask a run to end.
+
+        Raises:
+            UsageError: it has ended already.
+        """
+        record = self.get(name)
+        if record.state.is_terminal:
+            raise UsageError(f"The run {record.run_id} has ended already ({record.state.value}).", code="ended")
+        self._runner(record).cancel(record.run_id, by=current_user())
+        return record
+
+    def expected_durations(self, record: RunRecord) -> dict[str, float]:
+        """Seconds per cell, by the digest of its source, in the last run of this notebook that succeeded."""
+        earlier = self.store.runs(states=[RunState.SUCCEEDED], source=record.source, limit=1)
+        if not earlier:
+            return {}
+        return {
+            event.digest: event.duration
+            for event in self.events(earlier[0])
+            if isinstance(event, CellEvent) and event.duration is not None
+        }
+
+    def compared(self, names: Iterable[str]) -> list[ComparedRun]:
+        """Runs with their parameters and metrics, for `compare.compare_runs`.
+
+        Raises:
+            NotFoundError: no such run.
+            TrackingError: MLflow is away.
+        """
+        from .compare import ComparedRun
+        from .tracking.metrics import run_data
+
+        found = []
+        for name in names:
+            record = self.get(name)
+            parameters = {key: str(value) for key, value in record.parameters.items()}
+            metrics: dict[str, float] = {}
+            history: dict[str, list[tuple[int, float]]] = {}
+            if record.mlflow_run_id is not None:
+                data = run_data(self.config.mlflow_uri(), record.mlflow_run_id)
+                parameters = {**parameters, **data.params}
+                metrics = dict(data.metrics)
+                history = {
+                    key: [(point.step, point.value) for point in points] for key, points in data.history.items()
+                }
+            found.append(
+                ComparedRun(
+                    run_id=record.run_id,
+                    name=record.name,
+                    state=record.state.value,
+                    params=parameters,
+                    metrics=metrics,
+                    history=history,
+                    duration=record.duration,
+                )
+            )
+        return found
+
+    def _runner(self, record: RunRecord) -> Runner:
+        return get_runner(record.runner, self.config)
+
+    def _refreshed(self, record: RunRecord) -> RunRecord:
+        if record.state.is_terminal:
+            return record
+        runner = self._runner(record)
+        with suppress(OSError):
+            runner.reconcile(record.run_id)
+        changes = recorded(runner.events(record.run_id, follow=False, stop=lambda: True))
+        if changes:
+            self.store.update_run(record.run_id, **changes)
+        return self.store.run(record.run_id)
+
+
+def recorded(events: Iterable[Event]) -> dict[str, Any]:
+    """The fields of a run's record that its events tell."""
+    found: dict[str, Any] = {}
+    for event in events:
+        if not isinstance(event, RunEvent):
+            continue
+        found["state"] = event.state
+        if event.mlflow_run_id:
+            found["mlflow_run_id"] = event.mlflow_run_id
+        if event.state is not RunState.PENDING:
+            found.setdefault("start_time", event.time)
+        if event.state.is_terminal:
+            found.update(code=event.code, message=event.message.replace("\x00", ""), end_time=event.time)
+    return found
+
+
+def current_user() -> str:
+    """Who this is: the user of the JupyterHub, else of the system."""
+    return os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
+
+
+def running_inside() -> str | None:
+    """The id of the run that this process belongs to, or None: a run must not start itself again."""
+    return os.environ.get("JUPYTER_MLOPS_RUN_ID")
+
+
+def _shown(notebook: Path) -> str:
+    # Absolute: a list of runs is read from any directory.
+    return notebook.as_posix().encode("utf-8", "replace").decode()

@@ -1,0 +1,223 @@
+"""Opens the store (SQLite or PostgreSQL), brings its schema up to date, and answers questions about runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, select, text, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from ..errors import NotFoundError, StoreError
+from ..spec import RunSpec, RunState
+from .models import RunRecord, RunRow, record_from_row, row_from_spec
+
+SCHEMA_HEAD = "0001"
+"""The newest migration; a test holds it against the files in `migrations/versions`."""
+
+_BUSY_TIMEOUT = 30
+"""Seconds that a writer waits for another on SQLite."""
+
+
+class Store:
+    """Runs, in one database.
+
+    Args:
+        url: SQLAlchemy URL; its password is never shown.
+
+    Raises:
+        StoreError: it cannot be opened, or a newer version wrote it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = make_url(url)
+        self._shown = self._url.render_as_string(hide_password=True)
+        self._engine = _engine(url)
+        with self._errors():
+            self._migrate()
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._engine.dispose()
+
+    def add_run(self, spec: RunSpec) -> RunRecord:
+        """Record an accepted run.
+
+        A second call with the same `run_id`, or with a `run_key` that is taken, adds nothing and gives the record
+        that is there.
+        """
+        with self._errors():
+            try:
+                with self._write() as session:
+                    session.add(row_from_spec(spec))
+            except IntegrityError:
+                with self._read() as session:
+                    query = select(RunRow).where(
+                        (RunRow.run_id == spec.run_id)
+                        | ((RunRow.run_key == spec.run_key) & (RunRow.run_key.is_not(None)))
+                    )
+                    return record_from_row(session.scalars(query).one())
+            return self.run(spec.run_id)
+
+    def update_run(self, run_id: str, **fields: Any) -> bool:
+        """Set fields of a run that has not ended; what has ended stays as it is.
+
+        Args:
+            run_id: The whole id.
+            **fields: Columns of `RunRow`; enums are stored by their value.
+
+        Returns:
+            Whether something was changed.
+        """
+        values = {key: getattr(value, "value", value) for key, value in fields.items()}
+        ended = [state.value for state in RunState if state.is_terminal]
+        with self._errors(), self._write() as session:
+            done = session.execute(
+                update(RunRow).where(RunRow.run_id == run_id, RunRow.state.not_in(ended)).values(**values)
+            )
+            return bool(done.rowcount)  # type: ignore[attr-defined]
+
+    def run(self, name: str) -> RunRecord:
+        """The run of that id, unique prefix, or `@last`.
+
+        Raises:
+            NotFoundError: there is none, or several fit.
+        """
+        with self._errors(), self._read() as session:
+            query = select(RunRow).order_by(RunRow.create_time.desc(), RunRow.run_id).limit(2)
+            if name != "@last":
+                query = query.where(RunRow.run_id.startswith(name, autoescape=True))
+            found = [record_from_row(row) for row in session.scalars(query)] if name else []
+        exact = [record for record in found if record.run_id == name]
+        if name == "@last" and found:
+            return found[0]
+        if exact or len(found) == 1:
+            return (exact or found)[0]
+        if found:
+            raise NotFoundError(f"More than one run begins with '{name}'.", hint="Write more of its id.")
+        what = "There is no run yet." if name == "@last" else f"There is no run '{name}'."
+        raise NotFoundError(what, hint="`jupyter mlops runs` lists the runs.")
+
+    def runs(
+        self,
+        *,
+        states: Sequence[RunState] = (),
+        source: str | None = None,
+        owner: str | None = None,
+        name: str | None = None,
+        since: datetime | None = None,
+        limit: int = 50,
+        before: datetime | None = None,
+    ) -> list[RunRecord]:
+        """Runs, newest first.
+
+        Args:
+            states: Only these; empty: all.
+            source: Only runs of notebooks whose path ends with this.
+            owner: Only this person's.
+            name: Only runs of this name.
+            since: Created at or after this moment.
+            limit: At most so many.
+            before: Created before this moment: the `create_time` of the last of the page before.
+        """
+        query = select(RunRow).order_by(RunRow.create_time.desc(), RunRow.run_id).limit(limit)
+        if states:
+            query = query.where(RunRow.state.in_([state.value for state in states]))
+        if source is not None:
+            query = query.where(RunRow.source.endswith(source, autoescape=True))
+        if owner is not None:
+            query = query.where(RunRow.owner == owner)
+        if name is not None:
+            query = query.where(RunRow.name == name)
+        if since is not None:
+            query = query.where(RunRow.create_time >= since)
+        if before is not None:
+            query = query.where(RunRow.create_time < before)
+        with self._errors(), self._read() as session:
+            return [record_from_row(row) for row in session.scalars(query)]
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        with Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def _write(self) -> Iterator[Session]:
+        # A write says so at its start: a read that turns into a write can fail on SQLite without waiting its turn.
+        with Session(self._engine.execution_options(write=True), expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, DBAPIError) as error:
+            reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
+            if "locked" in reason:
+                raise StoreError(
+                    f"The store {self._shown} is locked by another process for over {_BUSY_TIMEOUT} s.",
+                    hint="End the process that holds it, or use PostgreSQL when several machines share one store.",
+                ) from error
+            if "full" in reason:
+                raise StoreError(
+                    f"The disk of the store {self._shown} is full.", hint="Free some space.", code="disk_full"
+                ) from error
+            raise StoreError(
+                f"The store {self._shown} does not answer: {reason}.",
+                hint="Check c.MLOps.store_url, the database server, and the rights on the file.",
+            ) from error
+        except SQLAlchemyError as error:
+            raise StoreError(f"The store {self._shown} failed: {type(error).__name__}.") from error
+
+    def _migrate(self) -> None:
+        if _version(self._engine) == SCHEMA_HEAD:
+            return
+        from .migrate import upgrade
+
+        upgrade(self._engine, shown=self._shown)
+
+
+def _version(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not engine.dialect.has_table(connection, "alembic_version"):
+            return None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return str(found) if found is not None else None
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            return create_engine(parsed, pool_pre_ping=True)
+        if parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT})
+    except ModuleNotFoundError as error:
+        raise StoreError(
+            f"The driver '{error.name}' of the store is not installed.", hint="pip install 'jupyter-mlops[postgresql]'"
+        ) from error
+    except (SQLAlchemyError, OSError) as error:
+        raise StoreError(f"The store's URL cannot be used: {error}.", hint="Check c.MLOps.store_url.") from error
+
+    @event.listens_for(engine, "connect")
+    def _connected(dbapi_connection: Any, _record: Any) -> None:
+        # SQLAlchemy's own recipe for SQLite: the driver's implicit transactions off, ours are stated below.
+        dbapi_connection.isolation_level = None
+        cursor = dbapi_connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("write", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
