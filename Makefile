@@ -30,14 +30,12 @@ $(STAMP): requirements-dev.lock pyproject.toml
 	@echo "==> Making $(VENV) with $$($(PYTHON) --version)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "==> Installing the packages of requirements-dev.lock; the first time this takes some minutes"
-	@if $(RUN) python -m pip install --quiet --disable-pip-version-check uv; then \
+	@{ $(RUN) python -m pip install --quiet --disable-pip-version-check uv && \
 	  $(RUN) uv pip install --quiet --python $(BIN)/python --compile-bytecode -r requirements-dev.lock && \
-	  $(RUN) uv pip install --quiet --python $(BIN)/python --no-deps --editable .; \
-	else \
-	  echo "==> uv cannot be had here; going on with pip"; \
+	  $(RUN) uv pip install --quiet --python $(BIN)/python --no-deps --editable .; } || { \
+	  echo "==> uv cannot be had or does not reach the packages here; going on with pip, which is slower"; \
 	  $(RUN) python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock && \
-	  $(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; \
-	fi
+	  $(RUN) python -m pip install --quiet --disable-pip-version-check --no-deps --editable .; }
 	@touch $(STAMP)
 
 demo: venv ## Run an example notebook from its parameters to MLflow

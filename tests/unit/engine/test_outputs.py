@@ -1,0 +1,108 @@
+import base64
+from pathlib import Path
+from typing import Any
+
+import nbformat.v4 as v4
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jupyter_mlops.engine.outputs import OutputKeeper, apply_carriage_returns
+from jupyter_mlops.redact import Redactor
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> OutputKeeper:
+    made = OutputKeeper(tmp_path / "outputs", cell_limit=1000, total_limit=1500, redactor=Redactor(["hunter2hunter2"]))
+    made.start_cell(1)
+    return made
+
+
+def text_of(outputs: list[Any], name: str = "stdout") -> str:
+    return "".join(output["text"] for output in outputs if output.get("name") == name)
+
+
+def test_neighbouring_streams_are_one_output_and_others_keep_their_order(keeper: OutputKeeper) -> None:
+    outputs: list[Any] = []
+    for name, text in [("stdout", "a"), ("stdout", "b"), ("stderr", "c"), ("stdout", "d")]:
+        keeper.stream(outputs, name, text)
+    assert [(output["name"], output["text"]) for output in outputs] == [("stdout", "ab"), ("stderr", "c"), ("stdout", "d")]
+
+
+def test_a_flood_is_cut_its_end_is_shown_and_the_whole_lies_beside_it(keeper: OutputKeeper, tmp_path: Path) -> None:
+    outputs: list[Any] = []
+    whole = "".join(f"line {number}\n" for number in range(50_000))
+    for start in range(0, len(whole), 700):
+        keeper.stream(outputs, "stdout", whole[start : start + 700])
+    (notice,) = keeper.end_cell(outputs)
+    kept = text_of(outputs)
+    assert kept.startswith("line 0\n")
+    assert kept.endswith("line 49999\n")
+    assert len(kept) < 70_000
+    assert "outputs/cell-1-stdout.log" in notice
+    assert (tmp_path / "outputs" / "cell-1-stdout.log").read_text() == whole
+
+
+def test_a_large_picture_is_kept_apart(keeper: OutputKeeper, tmp_path: Path) -> None:
+    picture = bytes(range(256)) * 40
+    output = v4.new_output(
+        "display_data", data={"image/png": base64.b64encode(picture).decode(), "text/plain": "<Figure>"}
+    )
+    keeper.display(output)
+    assert "image/png" not in output["data"]
+    assert output["data"]["text/plain"].endswith("<Figure>")
+    assert (tmp_path / "outputs" / "cell-1-output-1.png").read_bytes() == picture
+
+
+def test_what_a_cell_clears_gives_its_room_back(keeper: OutputKeeper) -> None:
+    for _ in range(20):
+        outputs: list[Any] = []
+        keeper.stream(outputs, "stdout", "x" * 900)
+        assert text_of(outputs) == "x" * 900
+        keeper.clear()
+
+
+def test_all_cells_together_have_a_limit(keeper: OutputKeeper) -> None:
+    sizes = []
+    for number in (1, 2, 3):
+        keeper.start_cell(number)
+        outputs: list[Any] = []
+        keeper.stream(outputs, "stdout", "x" * 900)
+        sizes.append(len(text_of(outputs)))
+        keeper.end_cell(outputs)
+    assert sizes == [900, 600, 0]
+
+
+def test_secrets_are_masked_also_when_two_messages_split_them(keeper: OutputKeeper) -> None:
+    outputs: list[Any] = []
+    keeper.stream(outputs, "stdout", "key hunter2")
+    keeper.stream(outputs, "stdout", "hunter2 end")
+    keeper.end_cell(outputs)
+    assert text_of(outputs) == "key *** end"
+    error = keeper.error(v4.new_output("error", ename="E", evalue="hunter2hunter2", traceback=["hunter2hunter2"]))
+    assert "hunter2hunter2" not in str(error)
+
+
+def test_a_huge_traceback_is_cut_in_the_middle(keeper: OutputKeeper) -> None:
+    error = keeper.error(v4.new_output("error", ename="E", evalue="v", traceback=["a" * 10**6, "the end"]))
+    assert len("".join(error["traceback"])) < 70_000
+    assert error["traceback"][-1].endswith("the end")
+
+
+@pytest.mark.parametrize(
+    ("printed", "left"),
+    [("10%\r20%\r100%\n", "100%\n"), ("a\r\nb\r\n", "a\r\nb\r\n"), ("ab\x08c", "ac"), ("x\ry", "y"), ("plain", "plain")],
+)
+def test_progress_bars_leave_their_last_form(printed: str, left: str) -> None:
+    assert apply_carriage_returns(printed) == left
+
+
+@given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.text(max_size=200)), max_size=40))
+def test_nothing_is_lost_below_the_limit(chunks: list[tuple[str, str]]) -> None:
+    keeper = OutputKeeper(Path("unused"), cell_limit=10**9, total_limit=10**9, redactor=Redactor())
+    keeper.start_cell(1)
+    outputs: list[Any] = []
+    for name, text in chunks:
+        keeper.stream(outputs, name, text)
+    for name in ("stdout", "stderr"):
+        assert text_of(outputs, name) == "".join(text for other, text in chunks if other == name)
