@@ -146,9 +146,7 @@ def _option_names(option: click.Option) -> str:
         return names
     if isinstance(option.type, click.Choice):
         return f"{names} " + " / ".join(f"`{choice}`" for choice in option.type.choices)
-    kind = option.metavar or {"integer range": "N", "float range": "N", "integer": "N"}.get(
-        option.type.name, "TEXT"
-    )
+    kind = option.metavar or {"integer range": "N", "float range": "N", "integer": "N"}.get(option.type.name, "TEXT")
     return f"{names} `{kind}`"
 
 
@@ -355,10 +353,7 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
         return "No options.\n" if head[0] == "option" else ""
     lines = [head, tuple("---" for _ in head), *rows]
     # A bar would end the cell, in code too.
-    return (
-        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-        + "\n"
-    )
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
 PAGES = {"cli.md": cli, "settings.md": settings, "events.md": event_pages, "errors.md": error_page}

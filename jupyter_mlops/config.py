@@ -21,7 +21,7 @@ from .profile import Profile
 MIB = 2**20
 
 
-class MLOps(Configurable):
+class MLOps(Configurable):  # type: ignore[misc]
     """Settings of jupyter-mlops; set them as `c.MLOps.<name>` in `jupyter_mlops_config.py`."""
 
     data_dir = Unicode(
@@ -44,9 +44,9 @@ class MLOps(Configurable):
         "`c.MLOps.profiles = {'small': {'cpus': 2, 'memory': '4Gi'}}`.",
     ).tag(config=True)
     default_profile = Unicode("local", help="The profile of a run that names none.").tag(config=True)
-    snapshot_size_limit = Integer(
-        200 * MIB, min=1, help="Bytes that the files of one snapshot may have together."
-    ).tag(config=True)
+    snapshot_size_limit = Integer(200 * MIB, min=1, help="Bytes that the files of one snapshot may have together.").tag(
+        config=True
+    )
     snapshot_exclude = List(
         Unicode(),
         default_value=[".env", ".env.*", "*.pem", "*.key", "id_rsa*", "id_ed25519*", ".netrc", "*kubeconfig*",
@@ -68,7 +68,9 @@ class MLOps(Configurable):
         10.0, min=0, help="Seconds between asking a cell to stop (interrupt) and ending its kernel with its children."
     ).tag(config=True)
     resource_interval = Float(2.0, min=0.1, help="Seconds between two looks at memory, GPUs and Dask.").tag(config=True)
-    system_metrics = Bool(True, help="Log MLflow's system metrics (CPU, memory, GPU, disk) of each run.").tag(config=True)
+    system_metrics = Bool(True, help="Log MLflow's system metrics (CPU, memory, GPU, disk) of each run.").tag(
+        config=True
+    )
 
     @property
     def data_path(self) -> Path:
@@ -103,11 +105,7 @@ class MLOps(Configurable):
 
     def store_uri(self) -> str:
         """SQLAlchemy URL of the store, credentials included: never show it."""
-        return (
-            os.environ.get("JUPYTER_MLOPS_STORE_URL")
-            or self.store_url
-            or f"sqlite:///{self.data_path / 'store.db'}"
-        )
+        return os.environ.get("JUPYTER_MLOPS_STORE_URL") or self.store_url or f"sqlite:///{self.data_path / 'store.db'}"
 
     def all_profiles(self) -> dict[str, Profile]:
         """Every profile on offer, the built-in `local` (this machine, whole) among them.
@@ -183,7 +181,7 @@ def load_config(overrides: Config | None = None) -> MLOps:
                 merged.merge(loader_class(filename, path=directory).load_config())
             except ConfigFileNotFound:
                 continue
-            except Exception as error:  # noqa: BLE001 - a configuration file in Python can raise anything
+            except Exception as error:
                 raise ConfigError(
                     f"The configuration file {Path(directory) / filename} fails: {type(error).__name__}: {error}."
                 ) from error
@@ -194,4 +192,6 @@ def load_config(overrides: Config | None = None) -> MLOps:
     try:
         return MLOps(config=merged)
     except TraitError as error:
-        raise ConfigError(f"A setting is wrong: {error}", hint="See `jupyter mlops config` for all settings.") from error
+        raise ConfigError(
+            f"A setting is wrong: {error}", hint="See `jupyter mlops config` for all settings."
+        ) from error

@@ -23,7 +23,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
     """`%load_ext jupyter_mlops`: make `%mlops` and `%%mlops` known."""
     from IPython.core.magic import no_var_expand
 
-    @no_var_expand
+    @no_var_expand  # type: ignore[untyped-decorator]
     def mlops(line: str, cell: str | None = None) -> None:
         """Run notebooks with parameters: the commands of `jupyter mlops`. See `%mlops --help`."""
         call(shell, line, cell)

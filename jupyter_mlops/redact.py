@@ -1,4 +1,4 @@
-"""Keeps secrets out of everything that a run writes: masks the values of variables whose names say that they are one."""
+"""Keeps secrets out of what a run writes: masks the values of variables whose names say that they hold one."""
 
 from __future__ import annotations
 

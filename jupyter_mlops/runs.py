@@ -1,4 +1,4 @@
-"""What can be done with runs. The command line, the magics, the widgets and REST call these functions and nothing below.
+"""What can be done with runs. The command line, the magics, the widgets and REST call these functions, nothing below.
 
 A run is prepared (everything is checked, nothing is created), submitted, followed, and read back.
 """
@@ -239,7 +239,7 @@ class Runs:
         """
         return self._refreshed(self.store.run(name))
 
-    def list(self, **filters: Any) -> list[RunRecord]:
+    def find(self, **filters: Any) -> list[RunRecord]:
         """Runs, newest first, as they stand now; the filters are those of `Store.runs`."""
         found = self.store.runs(**filters)
         if not any(not record.state.is_terminal for record in found):
@@ -325,9 +325,7 @@ class Runs:
                 data = run_data(self.config.mlflow_uri(), record.mlflow_run_id)
                 parameters = {**parameters, **data.params}
                 metrics = dict(data.metrics)
-                history = {
-                    key: [(point.step, point.value) for point in points] for key, points in data.history.items()
-                }
+                history = {key: [(point.step, point.value) for point in points] for key, points in data.history.items()}
             found.append(
                 ComparedRun(
                     run_id=record.run_id,

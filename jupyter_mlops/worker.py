@@ -94,9 +94,7 @@ def write_death(run_dir: Path, how: str) -> None:
     known = [event for event in read_events(run_dir) if isinstance(event, RunEvent)]
     facts = known[-1].model_dump(include={"mlflow_run_id", "mlflow_url", "total_cells"}) if known else {}
     writer = EventWriter(run_dir)
-    writer.write(
-        RunEvent(state=outcome.state, code=outcome.code, message=outcome.message, hint=outcome.hint, **facts)
-    )
+    writer.write(RunEvent(state=outcome.state, code=outcome.code, message=outcome.message, hint=outcome.hint, **facts))
     writer.close()
 
 

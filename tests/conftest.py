@@ -42,7 +42,7 @@ def make_notebook(tmp_path: Path) -> Callable[..., Path]:
     """
 
     def make(*cells: str | tuple[str, str], name: str = "notebook.ipynb", kernel: str = "python3") -> Path:
-        import nbformat.v4 as v4
+        from nbformat import v4
 
         nb = v4.new_notebook()
         nb.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}

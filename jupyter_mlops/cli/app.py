@@ -28,7 +28,7 @@ class MLOpsGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Errors become one sentence and an exit code, in a terminal; a magic gets the error itself."""
-        if not isinstance(ctx.obj, TerminalFront):
+        if not isinstance(front(ctx), TerminalFront):
             return super().invoke(ctx)
         try:
             return super().invoke(ctx)
@@ -44,7 +44,10 @@ class MLOpsGroup(click.Group):
 
 def front(ctx: click.Context) -> Front:
     """The front that a command speaks to."""
-    found: Front = ctx.ensure_object(TerminalFront)
+    root = ctx.find_root()
+    if root.obj is None:
+        root.obj = TerminalFront()
+    found: Front = root.obj
     return found
 
 
@@ -54,13 +57,11 @@ def front(ctx: click.Context) -> Front:
     invoke_without_command=False,
 )
 @click.version_option(__version__, prog_name="jupyter-mlops")
-@click.pass_context
-def mlops(ctx: click.Context) -> None:
+def mlops() -> None:
     """Run notebooks with parameters, see the runs in MLflow.
 
     A RUN is an id, the unique beginning of one, or @last.
     """
-    ctx.ensure_object(TerminalFront)
 
 
 from . import inspect_commands, run_commands, setup_commands  # noqa: E402 - the commands need the group

@@ -1,4 +1,4 @@
-"""What a command speaks to: a terminal, or the notebook that a magic was called in. Two implementations, one protocol."""
+"""What a command speaks to: a terminal, or the notebook that a magic was called in; two that share one protocol."""
 
 from __future__ import annotations
 

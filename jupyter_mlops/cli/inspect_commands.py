@@ -69,7 +69,7 @@ def runs(
 ) -> None:
     """List runs, newest first."""
     here = _front(ctx)
-    found = here.runs.list(
+    found = here.runs.find(
         states=[RunState(state) for state in states],
         source=notebook,
         name=name,
@@ -132,9 +132,9 @@ def logs(ctx: click.Context, run_name: str, follow: bool, worker: bool) -> None:
     for event in here.runs.events(record, follow=follow):
         if isinstance(event, LogEvent):
             click.echo(printable(event.text, keep_lines=True), nl=False, err=event.stream == "stderr")
-        elif isinstance(event, NoticeEvent):
-            click.echo(printable(event.message), err=True)
-        elif isinstance(event, RunEvent) and event.state.is_terminal and event.message:
+        elif isinstance(event, NoticeEvent) or (
+            isinstance(event, RunEvent) and event.state.is_terminal and event.message
+        ):
             click.echo(printable(event.message), err=True)
 
 
@@ -151,7 +151,7 @@ def compare(ctx: click.Context, names: tuple[str, ...], plot: str | None, everyt
     from ..errors import UsageError
 
     here = _front(ctx)
-    if len(names) < 2:  # noqa: PLR2004
+    if len(names) < 2:
         raise UsageError("A comparison takes two runs or more.", hint="jupyter mlops runs lists them.")
     comparison = compare_runs(here.runs.compared(names))
     if as_json:

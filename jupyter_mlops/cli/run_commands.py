@@ -42,6 +42,7 @@ def _front(ctx: click.Context) -> Any:
 @click.pass_context
 def train(
     ctx: click.Context,
+    /,
     notebook: str | None,
     assignments: tuple[str, ...],
     params_file: str | None,
@@ -107,7 +108,7 @@ def train(
               help="Stop the run after so long.")  # fmt: skip
 @click.option("--wait/--detach", default=True, help="Wait for the results, or only start the run.")
 @click.pass_context
-def run(ctx: click.Context, script: str | None, wait: bool, name: str | None, **options: Any) -> None:
+def run(ctx: click.Context, /, script: str | None, wait: bool, name: str | None, **options: Any) -> None:
     """Run one cell elsewhere (`%%mlops run`), or a Python file.
 
     The cell's names go with it; the names that it assigns come back.
@@ -179,7 +180,7 @@ def cancel(ctx: click.Context, run_name: str, wait: bool) -> None:
 @click.option("--wait/--detach", default=None, help="Follow the run until it ends, or only start it.")
 @click.option("--json", "as_json", is_flag=True, help="Print events (or with --detach the run) as JSON.")
 @click.pass_context
-def retry(ctx: click.Context, run_name: str, wait: bool | None, as_json: bool, **options: Any) -> None:
+def retry(ctx: click.Context, /, run_name: str, wait: bool | None, as_json: bool, **options: Any) -> None:
     """Run the same snapshot with the same parameters again."""
     here = _front(ctx)
     asked = any(value is not None for value in options.values())

@@ -28,7 +28,9 @@ _LONGEST_PARAMETERS = 60
 
 def runs_table(records: Sequence[RunRecord]) -> Table:
     """A line a run."""
-    table = _table("run", "name", "state", "started", "took", "parameters", "owner")
+    table = _table(
+        "run", "name", "state", "started", "took", "parameters", "owner", whole=("run", "state", "started", "took")
+    )
     for record in records:
         given = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in record.parameters.items())
         if len(given) > _LONGEST_PARAMETERS:
@@ -112,10 +114,11 @@ def settings_table(values: Mapping[str, Any], helps: Mapping[str, str]) -> Table
     return table
 
 
-def _table(*headers: str) -> Table:
+def _table(*headers: str, whole: Sequence[str] = ()) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for header in headers:
-        table.add_column(header, overflow="fold")
+        # In a narrow terminal the long columns fold, those that are `whole` stay readable.
+        table.add_column(header, overflow="fold", no_wrap=header in whole)
     return table
 
 

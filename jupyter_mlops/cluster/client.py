@@ -96,7 +96,7 @@ def get_client(profile: Profile | None = None) -> Client:
 
 def close_client() -> None:
     """End this process's client and cluster, if there are any."""
-    global _held  # noqa: PLW0603
+    global _held
     with _lock:
         held, _held = _held, None
         if held is None or held.pid != os.getpid():  # a forked child holds only a copy of its parent's
@@ -301,7 +301,7 @@ def is_guarded(source: str | bytes, line: int) -> bool:
 
 
 def _forget_in_child() -> None:
-    global _lock, _held  # noqa: PLW0603
+    global _lock, _held
     _lock, _held = threading.RLock(), None  # another thread of the parent may have held it
 
 

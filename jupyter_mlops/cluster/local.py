@@ -7,6 +7,7 @@ reach 127.0.0.1 too.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -156,10 +157,8 @@ def visible_gpus() -> list[str]:
     except Exception:  # noqa: BLE001 - a driver that breaks off in the middle
         return []
     finally:
-        try:
+        with contextlib.suppress(Exception):  # it goes with the process
             pynvml.nvmlShutdown()
-        except Exception:  # noqa: BLE001, S110 - it goes with the process
-            pass
 
 
 def parse_visible_devices(setting: str, count: int, exists: Any) -> list[str]:

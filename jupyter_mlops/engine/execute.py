@@ -301,7 +301,7 @@ class _Execution:
             for follower in followers:
                 follower.stop()
         executed = listening.notebook if listening.notebook is not None else nb
-        failure = failed_cell(executed, self.spec.profile)
+        failure = failed_cell(executed)
         if self.stopper.reason is not None:
             return self.stopper.reason
         return failure or Outcome(RunState.SUCCEEDED, message="")
@@ -464,4 +464,3 @@ def _internal(error: BaseException, run_dir: Path) -> Outcome:
         RunState.FAILED, FailureCode.INTERNAL, f"The engine failed: {type(error).__name__}: {error}",
         f"The whole error is in {run_dir / 'worker.log'}; please report it.",
     )  # fmt: skip
-

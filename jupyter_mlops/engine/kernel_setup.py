@@ -62,7 +62,7 @@ def inject_client(nb: Any, parameters: Mapping[str, Any], declared: Mapping[str,
     """
     if "client" not in declared or declared["client"] is not None or "client" in parameters:
         return
-    import nbformat.v4 as v4
+    from nbformat import v4
 
     tags = [set(cell.metadata.get("tags", [])) for cell in nb.cells]
     nb.cells = [cell for cell, tag in zip(nb.cells, tags, strict=True) if "injected-client" not in tag]

@@ -70,7 +70,7 @@ def source_line(source: str, traceback: Sequence[str]) -> str | None:
 
 
 def cell_error(
-    *, ename: str, evalue: str, traceback: Sequence[str], source: str, cell_index: int, number: int, profile: Profile
+    *, ename: str, evalue: str, traceback: Sequence[str], source: str, cell_index: int, number: int
 ) -> Outcome:
     """The outcome of a run whose cell raised.
 
@@ -81,7 +81,6 @@ def cell_error(
         source: The cell's.
         cell_index: From 0, in the executed notebook.
         number: From 1, among the code cells.
-        profile: What the run was given, for hints.
     """
     what = _shorten(f"{ename}: {plain(evalue)}" if evalue else ename)
     line = source_line(source, traceback)

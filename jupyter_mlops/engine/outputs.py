@@ -86,7 +86,7 @@ class OutputKeeper:
         return text
 
     def display(self, output: Any) -> Any:
-        """A display or result as the notebook may keep it: large payloads are replaced by a line that names their file."""
+        """A display or result as the notebook may keep it: a line that names its file stands for what is too large."""
         data = self._redactor.data(dict(output["data"]))
         sizes = {mime: _size(value) for mime, value in data.items()}
         room = self._room()

@@ -55,7 +55,7 @@ class Listening:
         notebook: Set by the engine: the notebook as it is executed, also after a failure.
     """
 
-    emit: Callable[[Event], None] = lambda event: None
+    emit: Callable[[Event], None] = lambda _event: None
     outputs_dir: Path | None = None
     redactor: Redactor = field(default_factory=Redactor)
     cell_limit: int = 4 * MIB
@@ -65,7 +65,7 @@ class Listening:
     setup: Callable[[], str] | None = None
     oom_kills: Callable[[], int] = lambda: 0
     last_memory: Callable[[], int | None] = lambda: None
-    kernel_ready: Callable[[MLOpsClient], None] = lambda client: None
+    kernel_ready: Callable[[MLOpsClient], None] = lambda _client: None
     first_cell: Callable[[], None] = lambda: None
     notebook: Any = None
 
@@ -270,7 +270,7 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
                 self._raise_if_stopped(index)
                 raise EngineStop(self.death(index)) from None
             finally:
-                cell = self.nb.cells[index]
+                cell = self.nb.cells[index]  # noqa: PLW2901 - nbclient may have put another in its place
                 if cell.cell_type == "code":
                     for notice in self._keeper.end_cell(cell.outputs):
                         self._listening.emit(NoticeEvent(level="warning", message=notice))
@@ -289,7 +289,7 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
         )
 
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
-        """nbclient's hook for one output; widgets' own outputs take nbclient's way."""
+        """Nbclient's hook for one output; widgets' own outputs take nbclient's way."""
         content = msg["content"]
         if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
             return super().output(outs, msg, display_id, cell_index)
@@ -367,7 +367,7 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
             )  # fmt: skip
 
 
-def failed_cell(nb: Any, profile: Profile) -> Outcome | None:
+def failed_cell(nb: Any) -> Outcome | None:
     """The outcome of the first cell that failed in an executed notebook, or None if none did."""
     number = 0
     for index, cell in enumerate(nb.cells):
@@ -388,7 +388,6 @@ def failed_cell(nb: Any, profile: Profile) -> Outcome | None:
             source=cell.source,
             cell_index=index,
             number=number,
-            profile=profile,
         )
     return None
 

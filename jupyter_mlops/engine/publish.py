@@ -85,9 +85,7 @@ def publish_recorded(run_dir: Path, config: MLOps) -> None:
     """
     spec = RunSpec.read(run_dir)
     outcome = recorded_outcome(run_dir) or Outcome(RunState.FAILED, FailureCode.WORKER_DIED, "The run left no record.")
-    publish_run(
-        run_dir, config, spec=spec, outcome=outcome, redactor=Redactor.from_environment(config.secret_pattern)
-    )
+    publish_run(run_dir, config, spec=spec, outcome=outcome, redactor=Redactor.from_environment(config.secret_pattern))
 
 
 def publish_pending(config: MLOps, *, told: Callable[[str], None]) -> int:

@@ -110,11 +110,10 @@ def tree_use(pid: int) -> tuple[int, float]:
     except psutil.Error:
         return 0, 0.0
     for process in family:
-        with contextlib.suppress(psutil.Error):
-            with process.oneshot():
-                memory += process.memory_info().rss
-                times = process.cpu_times()
-                cpu += times.user + times.system
+        with contextlib.suppress(psutil.Error), process.oneshot():
+            memory += process.memory_info().rss
+            times = process.cpu_times()
+            cpu += times.user + times.system
     return memory, cpu
 
 
@@ -161,7 +160,7 @@ class _GPUs:
 
 
 def count_oom_kills() -> int:
-    """How often the kernel's out-of-memory killer has struck in this control group, or on this machine; 0 if unknown."""
+    """How often the system's out-of-memory killer has struck here (control group or machine); 0 if unknown."""
     total = 0
     for path in (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat")):
         with contextlib.suppress(OSError, ValueError):

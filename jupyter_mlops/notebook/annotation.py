@@ -66,11 +66,7 @@ def declared_type(node: ast.expr | None, depth: int = 0) -> DeclaredType:  # noq
     if isinstance(node, ast.Constant):
         if node.value is None:
             return _NONE
-        return (
-            declared_type(parse_expression(node.value), depth + 1)
-            if isinstance(node.value, str)
-            else ANY_TYPE
-        )
+        return declared_type(parse_expression(node.value), depth + 1) if isinstance(node.value, str) else ANY_TYPE
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         return _union([declared_type(node.left, depth + 1), declared_type(node.right, depth + 1)])
     name = node.value if isinstance(node, ast.Subscript) else node
@@ -160,9 +156,7 @@ def has_comment(text: str) -> bool:
     if "#" not in text:
         return False
     try:
-        return any(
-            token.type == tokenize.COMMENT for token in tokenize.generate_tokens(io.StringIO(text).readline)
-        )
+        return any(token.type == tokenize.COMMENT for token in tokenize.generate_tokens(io.StringIO(text).readline))
     except (tokenize.TokenError, SyntaxError):
         return True
 
@@ -178,10 +172,7 @@ def is_plain(value: object, depth: int = 0) -> bool:
     if isinstance(value, list):
         return all(is_plain(item, depth + 1) for item in value)
     if isinstance(value, dict):
-        return all(
-            isinstance(key, str) and is_plain(key) and is_plain(item, depth + 1)
-            for key, item in value.items()
-        )
+        return all(isinstance(key, str) and is_plain(key) and is_plain(item, depth + 1) for key, item in value.items())
     return False
 
 
@@ -215,11 +206,7 @@ def type_of_source(node: ast.expr | None) -> ParameterType:
 
 def _number_type(node: ast.expr | None) -> ParameterType:  # noqa: PLR0911 - a table of cases
     """Of sums and products of number literals, which people write for readability (60 * 60)."""
-    if (
-        isinstance(node, ast.Constant)
-        and isinstance(node.value, (int, float))
-        and not isinstance(node.value, bool)
-    ):
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
         return type_of(node.value)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         return _number_type(node.operand)

@@ -196,12 +196,8 @@ def _wrong(parameter: Parameter, given: object, *, also: str = "") -> ParameterE
         words += " or none"
     hint = f"For example: -p {parameter.name}={_EXAMPLES[parameter.type]}" if not parameter.choices else ""
     if parameter.type is ParameterType.INT and not parameter.annotation and _looks_like_float(given):
-        hint = (
-            f"Its default is a whole number. Write `{parameter.name}: float = ...` if it may be a fraction."
-        )
-    return ParameterError(
-        f"The parameter '{parameter.name}' takes {words}, not {_shown(given)}{also}.", hint=hint
-    )
+        hint = f"Its default is a whole number. Write `{parameter.name}: float = ...` if it may be a fraction."
+    return ParameterError(f"The parameter '{parameter.name}' takes {words}, not {_shown(given)}{also}.", hint=hint)
 
 
 def _looks_like_float(given: object) -> bool:
@@ -333,9 +329,7 @@ class _Size:
             return [self.plain(item, name, depth + 1) for item in value]
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
             return {self._text(key, name): self.plain(item, name, depth + 1) for key, item in value.items()}
-        what = (
-            "a mapping with keys that are no text" if isinstance(value, dict) else f"a {type(value).__name__}"
-        )
+        what = "a mapping with keys that are no text" if isinstance(value, dict) else f"a {type(value).__name__}"
         raise ParameterError(
             f"The value of '{name}' is, or holds, {what}, which cannot be recorded.",
             hint="A value is text, a number, true, false, none, a list, or a mapping with text as keys.",

@@ -66,9 +66,7 @@ def cell_is_saved(nb: NotebookNode, raw_cell: str) -> bool:
         raw_cell: The source of the cell that is executing.
     """
     wanted = _plain(raw_cell)
-    return bool(wanted) and any(
-        cell.cell_type == "code" and _plain(cell.source) == wanted for cell in nb.cells
-    )
+    return bool(wanted) and any(cell.cell_type == "code" and _plain(cell.source) == wanted for cell in nb.cells)
 
 
 def _plain(source: str) -> str:
@@ -83,9 +81,7 @@ def _from_servers() -> Path | None:
         paths = _notebooks_of(kernel_id, _sessions(server))
         if len(paths) > 1:
             names = ", ".join(shown_text(path) for path in paths)
-            raise NotebookError(
-                f"Several notebooks share this kernel: {names}.", hint=_HINT, code="notebook_unknown"
-            )
+            raise NotebookError(f"Several notebooks share this kernel: {names}.", hint=_HINT, code="notebook_unknown")
         root = server.get("root_dir") or server.get("notebook_dir")
         if paths and isinstance(root, str):
             return _under(Path(root), paths[0])
@@ -147,7 +143,7 @@ def _sessions(server: dict[str, Any]) -> list[dict[str, Any]]:
         try:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
-            body = answer.read(_ANSWER_LIMIT) if answer.status == 200 else b""  # noqa: PLR2004
+            body = answer.read(_ANSWER_LIMIT) if answer.status == 200 else b""
             sessions = json.loads(body) if body else None
         except (OSError, HTTPException, ValueError):
             return []  # another token would not make it answer
@@ -197,10 +193,10 @@ def _address(hostname: str) -> str:
         return "127.0.0.1" if hostname != "localhost" else hostname
     address = ip_address(hostname)
     if address.is_unspecified:
-        return "127.0.0.1" if address.version == 4 else "::1"  # noqa: PLR2004
+        return "127.0.0.1" if address.version == 4 else "::1"
     if address.is_loopback:
         return hostname
-    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:  # noqa: PLR2004
+    with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6) as probe:
         try:
             probe.bind((hostname, 0))  # only possible for an address of this machine
         except OSError as error:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from ..spec import JSONValue  # noqa: TC001 - pydantic reads it
+from ..spec import JSONValue
 from .annotation import (
     DeclaredType,
     ParameterType,

@@ -93,13 +93,10 @@ def read_bytes(path: Path, *, limit: int = SIZE_LIMIT) -> bytes:
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise NotebookError(
-            f"{shown} cannot be read: {reason}.", hint="Check the path and its disk."
-        ) from error
+        raise NotebookError(f"{shown} cannot be read: {reason}.", hint="Check the path and its disk.") from error
     if len(data) > limit:
         raise NotebookError(
-            f"{shown} has {max(found.st_size, len(data)) / 2**20:,.1f} MiB; "
-            f"at most {limit / 2**20:,.1f} MiB are read.",
+            f"{shown} has {max(found.st_size, len(data)) / 2**20:,.1f} MiB; at most {limit / 2**20:,.1f} MiB are read.",
             hint=f"Clear its outputs and save it: jupyter nbconvert --clear-output --inplace {shown}",
         )
     if not data:
@@ -162,9 +159,7 @@ def _not_json(data: bytes, shown: str, error: ValueError) -> NotebookError:
             hint="Resolve it: git mergetool --tool nbdime, or take one side: git checkout --ours/--theirs",
         )
     where = (
-        f" (line {error.lineno}, column {error.colno}: {error.msg})"
-        if isinstance(error, json.JSONDecodeError)
-        else ""
+        f" (line {error.lineno}, column {error.colno}: {error.msg})" if isinstance(error, json.JSONDecodeError) else ""
     )
     return NotebookError(
         f"{shown} is not JSON{where}, so it is not a notebook.",
@@ -259,9 +254,7 @@ def _invalid(shown: str, where: str, what: str) -> NotebookError:
 
 def _notebooks_in(directory: Path) -> str:
     found = _names(directory)
-    return (
-        f"Name one of its notebooks: {', '.join(found[:10])}" if found else "It holds no notebook (.ipynb)."
-    )
+    return f"Name one of its notebooks: {', '.join(found[:10])}" if found else "It holds no notebook (.ipynb)."
 
 
 def _similar_notebook(path: Path) -> str:
@@ -334,9 +327,7 @@ def replace_file(path: Path, data: bytes) -> None:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise NotebookError(
             f"{shown_text(str(path))} cannot be written: {error.strerror or error}.",
-            hint="Free some space."
-            if full
-            else "Check that the directory is there and that you may write to it.",
+            hint="Free some space." if full else "Check that the directory is there and that you may write to it.",
             code="disk_full" if full else "notebook_write",
         ) from error
     finally:
@@ -390,13 +381,9 @@ def resolve_kernel(nb: NotebookNode, override: str | None) -> str:
         # A kernel of that name may stand for an environment with other packages: python3 is offered, never
         # taken.
         instead = (
-            " or run it with --kernel python3"
-            if is_python and name != "python3" and "python3" in installed
-            else ""
+            " or run it with --kernel python3" if is_python and name != "python3" and "python3" in installed else ""
         )
-        install = (
-            f"Install it: python -m ipykernel install --user --name {safe}" if is_python else "Install it"
-        )
+        install = f"Install it: python -m ipykernel install --user --name {safe}" if is_python else "Install it"
         raise _kernel_missing(
             f"The kernel '{shown}' is not installed here.", installed,
             f"{install},{instead or ' or name another with --kernel'}.",

@@ -58,9 +58,7 @@ def parameterize(nb: NotebookNode, parameters: Mapping[str, JSONValue], kernel_n
     source = injected_source(parameters, kernel_name=kernel_name, language=notebook_language(nb))
     earlier = parameters_cell_index(changed, INJECTED_TAG)
     changed.cells = [
-        cell
-        for cell in changed.cells
-        if cell.cell_type != "code" or INJECTED_TAG not in cell.metadata.get("tags", [])
+        cell for cell in changed.cells if cell.cell_type != "code" or INJECTED_TAG not in cell.metadata.get("tags", [])
     ]
     declared = parameters_cell_index(changed)
     position = declared + 1 if declared is not None else earlier or 0
@@ -134,8 +132,7 @@ def _refuse_foreign(value: JSONValue, name: str, language: str) -> None:
             _refuse_foreign(item, name, language)
     if reason:
         raise ParameterError(
-            f"The value of '{name}' has {reason}, "
-            f"which papermill does not carry safely into {shown_text(language)}.",
+            f"The value of '{name}' has {reason}, which papermill does not carry safely into {shown_text(language)}.",
             hint="Put the value into a file and give the file's path as the parameter.",
         )
 

@@ -40,9 +40,7 @@ def load_parameter_file(path: Path) -> dict[str, JSONValue]:
         raise ParameterError(f"{shown} {what}, not parameters by name.", hint=_EXAMPLE)
     for name in found:
         if not isinstance(name, str):
-            raise ParameterError(
-                f"{shown} has a name that is not text: {shown_text(repr(name))}.", hint=_EXAMPLE
-            )
+            raise ParameterError(f"{shown} has a name that is not text: {shown_text(repr(name))}.", hint=_EXAMPLE)
     return found
 
 
@@ -56,9 +54,7 @@ class _NotReadableError(Exception):
 def _read(path: Path, shown: str) -> str:
     try:
         if not path.is_file():
-            kind = (
-                "is a directory" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
-            )
+            kind = "is a directory" if path.is_dir() else "is not a file" if path.exists() else "does not exist"
             raise ParameterError(f"The file of parameters {shown} {kind}.", hint="Check the path.")
         with path.open("rb") as file:
             data = file.read(_FILE_LIMIT + 1)
@@ -130,13 +126,9 @@ def _parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise _NotReadableError(
-            f"{where}{shown_text(error.problem or error.context or 'not YAML')}"
-        ) from error
+        raise _NotReadableError(f"{where}{shown_text(error.problem or error.context or 'not YAML')}") from error
     except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise _NotReadableError(
-            shown_text(str(error).splitlines()[0] if str(error) else "not YAML")
-        ) from error
+        raise _NotReadableError(shown_text(str(error).splitlines()[0] if str(error) else "not YAML")) from error
 
 
 _SCHEMA = (

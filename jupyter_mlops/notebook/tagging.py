@@ -59,9 +59,7 @@ def _chosen(nb: NotebookNode, path: Path, cell_index: int | None, cell_id: str |
     if cell_id is not None:
         found = [index for index, cell in enumerate(nb.cells) if cell.id == cell_id]
         if not found:
-            raise NotebookError(
-                f"{shown} has no cell with the id {shown_text(repr(cell_id))}.", hint=_code_cells(nb)
-            )
+            raise NotebookError(f"{shown} has no cell with the id {shown_text(repr(cell_id))}.", hint=_code_cells(nb))
         cell_index = found[0]
     if cell_index is None:
         return _first_of_literals(nb, shown)
@@ -93,9 +91,7 @@ def _only_assigns_literals(source: str) -> bool:
 def _is_parameter(statement: ast.stmt) -> bool:
     if isinstance(statement, ast.AnnAssign):
         # `data: str` without a value is a parameter that must be set.
-        return isinstance(statement.target, ast.Name) and (
-            statement.value is None or _is_literal(statement.value)
-        )
+        return isinstance(statement.target, ast.Name) and (statement.value is None or _is_literal(statement.value))
     return (
         isinstance(statement, ast.Assign)
         and all(isinstance(target, ast.Name) for target in statement.targets)
@@ -115,7 +111,7 @@ def _is_literal(node: ast.expr) -> bool:
 
 def _code_cells(nb: NotebookNode) -> str:
     numbers = [str(index + 1) for index, cell in enumerate(nb.cells) if cell.cell_type == "code"]
-    more = ", …" if len(numbers) > 30 else ""  # noqa: PLR2004
+    more = ", …" if len(numbers) > 30 else ""
     return f"Its code cells are: {', '.join(numbers[:30])}{more}."
 
 

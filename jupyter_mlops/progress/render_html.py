@@ -153,8 +153,7 @@ def render_status(state: ProgressState) -> str:
     if doing:
         since = format_duration(state.cell_elapsed) if state.current is not None else ""
         parts.append(
-            f'<div class="mlops-doing"><span>{_text(doing)}</span>'
-            f'<span class="mlops-label">{_text(since)}</span></div>'
+            f'<div class="mlops-doing"><span>{_text(doing)}</span><span class="mlops-label">{_text(since)}</span></div>'
         )
     facts = words.resources(state)
     if facts:
@@ -182,11 +181,7 @@ def render_log(state: ProgressState) -> str:
     lines = state.log.lines(_LOG_LINES)
     if not lines:
         return ""
-    shown = (
-        [f'<span class="mlops-label">… {state.log.left_out} lines before</span>']
-        if state.log.left_out
-        else []
-    )
+    shown = [f'<span class="mlops-label">… {state.log.left_out} lines before</span>'] if state.log.left_out else []
     for line in lines:
         kind = ' class="mlops-stderr"' if line.stream == "stderr" else ""
         shown.append(f"<span{kind}>{_text(printable(line.text, keep_lines=True))}</span>")
@@ -204,9 +199,7 @@ def render_links(state: ProgressState, links: Links) -> str:
         found.append(f'<a href="{_text(url)}" target="_blank" rel="noopener noreferrer">Open in MLflow</a>')
     target = safe_path(links.notebook)
     if target and state.state is not RunState.PENDING:
-        found.append(
-            f'<a href="{_text(target)}" target="_blank" rel="noopener noreferrer">Executed notebook</a>'
-        )
+        found.append(f'<a href="{_text(target)}" target="_blank" rel="noopener noreferrer">Executed notebook</a>')
     elif links.files and state.final is not None:
         found.append(f'<span class="mlops-label">Files: <code>{_text(printable(links.files))}</code></span>')
     return "".join(found)

@@ -156,9 +156,7 @@ class ProgressState:
 
     def __post_init__(self) -> None:
         self.expected = {
-            digest: seconds
-            for digest, seconds in self.expected.items()
-            if math.isfinite(seconds) and seconds >= 0
+            digest: seconds for digest, seconds in self.expected.items() if math.isfinite(seconds) and seconds >= 0
         }
 
     def apply(self, event: Event) -> None:
@@ -307,12 +305,7 @@ def expected_durations(events: Iterable[Event]) -> dict[str, float]:
     """
     found: dict[str, list[float]] = {}
     for event in events:
-        if (
-            isinstance(event, CellEvent)
-            and event.state == "succeeded"
-            and event.digest
-            and event.duration is not None
-        ):
+        if isinstance(event, CellEvent) and event.state == "succeeded" and event.digest and event.duration is not None:
             found.setdefault(event.digest, []).append(event.duration)
     return {digest: sum(durations) / len(durations) for digest, durations in found.items()}
 
@@ -355,9 +348,9 @@ def format_duration(seconds: float) -> str:
     """Seconds for a person: ``35 ms``, ``4.1 s``, ``42 s``, ``1 min 05 s``, ``2 h 03 min``, ``1 d 04 h``."""
     if not 0 <= seconds < _LONGEST:
         return "?"
-    if seconds < 0.0995:  # noqa: PLR2004 - below what rounds to 0.1 s
+    if seconds < 0.0995:
         return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
-    if seconds < 9.95:  # noqa: PLR2004 - above it, tenths are noise
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     for unit, size, below, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
@@ -372,8 +365,8 @@ def format_bytes(count: float) -> str:
         return "?"
     value = float(min(count, 2**100))
     for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
-        if value < 1023.5 or unit == "PiB":  # noqa: PLR2004 - from there it rounds to 1024
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"  # noqa: PLR2004
+        if value < 1023.5 or unit == "PiB":
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.1f} {unit}"
         value /= 1024
     raise AssertionError("the loop ends with its last unit")
 
@@ -383,14 +376,14 @@ def format_metric(value: float) -> str:
     if not math.isfinite(value):
         return str(value)
     size = abs(value)
-    if size and not 1e-3 <= size < 1e6:  # noqa: PLR2004
+    if size and not 1e-3 <= size < 1e6:
         return f"{value:.3g}"
-    return f"{value:.4g}" if size < 1000 else f"{value:.1f}".removesuffix(".0")  # noqa: PLR2004
+    return f"{value:.4g}" if size < 1000 else f"{value:.1f}".removesuffix(".0")
 
 
 def format_percent(value: float) -> str:
     """A percentage without decimals: ``87 %``; ``?`` for what is no number."""
-    return f"{value:.0f} %" if math.isfinite(value) and abs(value) < 1e9 else "?"  # noqa: PLR2004
+    return f"{value:.0f} %" if math.isfinite(value) and abs(value) < 1e9 else "?"
 
 
 def _utc(time: datetime) -> datetime:

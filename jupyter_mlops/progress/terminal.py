@@ -79,11 +79,7 @@ def sparkline(series: Series, width: int = 24) -> str:
     low, span = min(finite), max(finite) / 2 - min(finite) / 2
     bars = "▁▂▃▄▅▆▇█"
     return "".join(
-        "·"
-        if not math.isfinite(value)
-        else bars[3]
-        if span == 0
-        else bars[int((value / 2 - low / 2) / span * 7)]
+        "·" if not math.isfinite(value) else bars[3] if span == 0 else bars[int((value / 2 - low / 2) / span * 7)]
         for value in values
     )
 
@@ -158,9 +154,7 @@ class PlainLines:
         if not at_once and abs(_seconds_between(self._metrics_time, event.time)) < _METRICS_EVERY:
             return []
         self._metrics_time, self._metrics_new = event.time, False
-        values = [
-            f"{printable(key)}={format_metric(series.last)}" for key, series in self._state.metrics.items()
-        ]
+        values = [f"{printable(key)}={format_metric(series.last)}" for key, series in self._state.metrics.items()]
         return [f"metrics {' '.join(values)}"]
 
     def _resources(self, event: ResourceEvent) -> list[str]:

@@ -173,9 +173,7 @@ class RunWidget:
 
         self._status, self._metrics, self._log, self._message, self._row_links = (HTML() for _ in range(5))
         self._row_links.layout.margin = "0"
-        self._cancel_button = Button(
-            description="Cancel run", tooltip="End this run; what it has done so far is kept"
-        )
+        self._cancel_button = Button(description="Cancel run", tooltip="End this run; what it has done so far is kept")
         self._sure_button = Button(
             description="Yes, cancel the run", button_style="danger", layout=Layout(width="auto")
         )

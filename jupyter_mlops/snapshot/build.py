@@ -89,9 +89,7 @@ def build_snapshot(
             file = entry.file
             digest, size = _hashed(file.path, file.source)
             files.append(
-                SnapshotFile(
-                    path=file.path, size=size, sha256=digest, executable=file.executable, reason=entry.reason
-                )
+                SnapshotFile(path=file.path, size=size, sha256=digest, executable=file.executable, reason=entry.reason)
             )
             sources[file.path] = file.source
         # The notebook's outputs are in its file and would be in the diff; its source ships anyway.
@@ -105,9 +103,7 @@ def build_snapshot(
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise SnapshotError(
-            f"The snapshot cannot be made: {field} {shown(first['msg'])}".strip() + "."
-        ) from None
+        raise SnapshotError(f"The snapshot cannot be made: {field} {shown(first['msg'])}".strip() + ".") from None
 
 
 def describe(snapshot: Snapshot) -> list[str]:
@@ -115,23 +111,17 @@ def describe(snapshot: Snapshot) -> list[str]:
     environment, git = snapshot.environment, snapshot.git
     count = len(snapshot.files)
     lines = [
-        f"Snapshot {snapshot.short_id}: {count} file{'s' * (count != 1)}, {_bytes(snapshot.size)}, "
-        f"seed {snapshot.seed}"
+        f"Snapshot {snapshot.short_id}: {count} file{'s' * (count != 1)}, {_bytes(snapshot.size)}, seed {snapshot.seed}"
     ]
     ordered = sorted(snapshot.files, key=lambda file: (file.reason != "notebook", file.path))
-    lines += [
-        f"  {shown(file.path)} ({_bytes(file.size)}): {_WHY[file.reason]}" for file in ordered[:_LISTED]
-    ]
+    lines += [f"  {shown(file.path)} ({_bytes(file.size)}): {_WHY[file.reason]}" for file in ordered[:_LISTED]]
     rest = ordered[_LISTED:]
     if rest:
-        kinds = ", ".join(
-            f"{number} {_WHY[reason]}" for reason, number in Counter(f.reason for f in rest).items()
-        )
+        kinds = ", ".join(f"{number} {_WHY[reason]}" for reason, number in Counter(f.reason for f in rest).items())
         lines.append(f"  and {len(rest)} more, {_bytes(sum(file.size for file in rest))}: {kinds}")
     packages = len(environment.distributions)
     lines.append(
-        f"Environment: {environment.implementation} {environment.python} on {environment.platform}, "
-        f"{packages} packages"
+        f"Environment: {environment.implementation} {environment.python} on {environment.platform}, {packages} packages"
     )
     if git is not None:
         lines.append(f"Git: {_git_line(snapshot)}")
@@ -196,7 +186,7 @@ def _check_size(sizes: Mapping[str, int], limit: int) -> None:
 def _bytes(count: int) -> str:
     size = float(count)
     for unit in ("B", "KiB", "MiB"):
-        if size < 1024:  # noqa: PLR2004 - binary units
+        if size < 1024:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"

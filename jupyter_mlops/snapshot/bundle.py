@@ -80,9 +80,7 @@ class SnapshotStore:
             for directory in touched:
                 sync_directory(directory)
             if not self._has(snapshot.id):
-                data = json.dumps(snapshot.model_dump(mode="json"), ensure_ascii=True, indent=1).encode(
-                    "ascii"
-                )
+                data = json.dumps(snapshot.model_dump(mode="json"), ensure_ascii=True, indent=1).encode("ascii")
                 self._write(self._manifest(snapshot.id), lambda out: out.write(data))
                 sync_directory(self._root / "manifests")
         return snapshot.id
@@ -106,9 +104,7 @@ class SnapshotStore:
             )
         if len(found) > 1:
             listed = ", ".join(path.stem[:16] for path in found[:5])
-            raise NotFoundError(
-                f"Several snapshots begin with {name}: {listed}.", hint="Write more of the id."
-            )
+            raise NotFoundError(f"Several snapshots begin with {name}: {listed}.", hint="Write more of the id.")
         return _read_manifest(found[0])
 
     def list(self) -> tuple[Snapshot, ...]:
@@ -268,9 +264,7 @@ class SnapshotStore:
         if os.name == "nt" and re.search(r'[\\:<>"|?*\x00-\x1f]', file.path):
             raise SnapshotError(f"The file {shown(file.path)} has a name that Windows does not allow.")
         target.parent.mkdir(parents=True, exist_ok=True)
-        flags = (
-            os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-        )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         with os.fdopen(os.open(target, flags, 0o777 if file.executable else 0o666), "wb") as out:
             for block in self._blocks(file.sha256, file.path):
                 out.write(block)

@@ -143,9 +143,7 @@ def _distribution(fact: Mapping[str, Any]) -> tuple[Distribution, str | None]:
     name, version = normalized_name(_one_line(fact["name"])), _one_line(fact["version"])
     if not _NAME.fullmatch(name) or not _VERSION.fullmatch(version):
         # "-r /elsewhere" as a name would be an option of pip.
-        broken = Distribution(
-            name=name, version=version, source="local", requirement=f"# {name} {version}: unreadable"
-        )
+        broken = Distribution(name=name, version=version, source="local", requirement=f"# {name} {version}: unreadable")
         return broken, None
     pinned = Distribution(name=name, version=version, requirement=f"{name}=={version}")
     direct: Any = None

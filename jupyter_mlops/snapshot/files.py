@@ -124,9 +124,7 @@ def find_files(
     root = find_root(notebook)
     home = notebook.parent.resolve().relative_to(root).as_posix()
     home = "" if home == "." else home
-    tree = Tree(
-        root, home, forbidden_directories(config.data_path), tuple(config.snapshot_exclude), tuple(exclude)
-    )
+    tree = Tree(root, home, forbidden_directories(config.data_path), tuple(config.snapshot_exclude), tuple(exclude))
     search = _Search(tree, home, normalized(home, notebook.name))
     for glob in include:
         search.include(glob)
@@ -157,9 +155,7 @@ class _Search:
 
     def include(self, glob: str) -> None:
         if not glob or "\0" in glob:
-            raise SnapshotError(
-                f"--include {shown(glob)!r} is no path.", hint="Write it relative to the notebook."
-            )
+            raise SnapshotError(f"--include {shown(glob)!r} is no path.", hint="Write it relative to the notebook.")
         tree = self.tree
         before = len(self.found)
         bases = (self.home, "")
@@ -177,9 +173,7 @@ class _Search:
             literal = bool(tree.kind(pattern))
             for path in [pattern] if literal else tree.expand(pattern) if has_wildcard(pattern) else []:
                 # "*" is no request for a private key; its name, or the very glob of the setting, is.
-                named = (literal and tree.kind(path) == "file") or posixpath.basename(
-                    pattern
-                ) in tree.secret_names
+                named = (literal and tree.kind(path) == "file") or posixpath.basename(pattern) in tree.secret_names
                 for file in tree.files(path, secrets=named):
                     matched = True
                     self._add(file, "include")
@@ -206,9 +200,7 @@ class _Search:
                 "themselves, name them with --include."
             )
         else:
-            cells = [
-                (index, str(cell.source)) for index, cell in enumerate(nb.cells) if cell.cell_type == "code"
-            ]
+            cells = [(index, str(cell.source)) for index, cell in enumerate(nb.cells) if cell.cell_type == "code"]
             references = references_in([source for _, source in cells])
             self.unreadable_cells = [cells[index][0] + 1 for index in references.unreadable]
             self._follow(references, self.home)
@@ -240,9 +232,7 @@ class _Search:
             return
         references = references_in([text.removeprefix("\ufeff")], file_name=posixpath.basename(path))
         if references.unreadable:
-            self.notes.append(
-                f"{shown(path)} is no Python that can be read; the files that it uses are not found."
-            )
+            self.notes.append(f"{shown(path)} is no Python that can be read; the files that it uses are not found.")
         self._follow(references, directory)
 
     def _follow(self, references: References, directory: str) -> None:
@@ -253,9 +243,7 @@ class _Search:
         for target in references.runs:
             self._run(target, directory)
         for mention in references.modules:
-            for path in module_paths(
-                self.tree, mention, directory=directory, roots=self.roots, home=self.home
-            ):
+            for path in module_paths(self.tree, mention, directory=directory, roots=self.roots, home=self.home):
                 self._take(path, "import")
         for path_mention in references.paths:
             self._path(path_mention, directory)
@@ -327,8 +315,7 @@ def _warnings(tree: Tree, search: _Search, exclude: Sequence[str]) -> Iterable[s
         cells = _listed([str(number) for number in search.unreadable_cells])
         noun = "Cell" if len(search.unreadable_cells) == 1 else "Cells"
         yield (
-            f"{noun} {cells}: no Python that can be read, so files used there are not found; "
-            "name them with --include."
+            f"{noun} {cells}: no Python that can be read, so files used there are not found; name them with --include."
         )
     yield from search.notes[:10]
     if tree.outside:

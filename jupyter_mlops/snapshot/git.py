@@ -146,9 +146,7 @@ def _read(root: Path, secret_names: Sequence[str], leave_out: Sequence[str]) -> 
     )  # fmt: skip
     if submodules:
         warnings.append(
-            "Uncommitted changes inside the git submodule "
-            + ", ".join(submodules)
-            + " are not part of the diff."
+            "Uncommitted changes inside the git submodule " + ", ".join(submodules) + " are not part of the diff."
         )
     if not changed:
         return GitReading(state, None, tuple(warnings))
@@ -223,9 +221,7 @@ def remote_without_credentials(url: str) -> str | None:
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
-        scp_like = re.fullmatch(
-            r"(?:([^/@:\s]+)(?::[^/@]*)?@)?([^/@:\s]+|\[[0-9a-fA-F:]+\]):(?!:)([^@\s]+)", url
-        )
+        scp_like = re.fullmatch(r"(?:([^/@:\s]+)(?::[^/@]*)?@)?([^/@:\s]+|\[[0-9a-fA-F:]+\]):(?!:)([^@\s]+)", url)
         if scp_like is None or len(scp_like[2]) == 1:  # C:\work is a drive and no host
             return None
         return f"{scp_like[1]}@{scp_like[2]}:{scp_like[3]}" if scp_like[1] else f"{scp_like[2]}:{scp_like[3]}"
@@ -273,8 +269,6 @@ def _output(directory: Path, *arguments: str) -> Iterator[IO[bytes]]:
         except OSError as error:
             raise _GitError(f"git cannot be run: {error.strerror or error}") from error
         if done.returncode != 0:
-            raise _GitError(
-                done.stderr.decode("utf-8", "replace").strip()[:500] or f"exit status {done.returncode}"
-            )
+            raise _GitError(done.stderr.decode("utf-8", "replace").strip()[:500] or f"exit status {done.returncode}")
         stream.seek(0)
         yield stream

@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
-from .environment import Environment  # noqa: TC001 - pydantic reads the annotations
-from .git import GitState  # noqa: TC001 - pydantic reads the annotations
+from .environment import Environment
+from .git import GitState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -176,9 +176,7 @@ def _content_id(
     content = {
         "format": 1,
         "notebook": notebook,
-        "files": [
-            [f.path, f.size, f.sha256, f.executable] for f in sorted(files, key=lambda file: file.path)
-        ],
+        "files": [[f.path, f.size, f.sha256, f.executable] for f in sorted(files, key=lambda file: file.path)],
         "environment": environment.model_dump(mode="json"),
         "git": git.model_dump(mode="json", exclude={"untracked", "dirty"}) if git else None,
         "seed": seed,

@@ -71,9 +71,7 @@ def _is_namespace(tree: Tree, top: str, parts: Sequence[str], names: Sequence[st
         return False
     target = normalized(top, "/".join(parts[1:])) if len(parts) > 1 else top
     candidates = [*([target] if len(parts) > 1 else []), *(f"{target}/{name}" for name in names)]
-    return any(
-        tree.kind(f"{path}.py") == "file" or tree.kind(f"{path}/__init__.py") == "file" for path in candidates
-    )
+    return any(tree.kind(f"{path}.py") == "file" or tree.kind(f"{path}/__init__.py") == "file" for path in candidates)
 
 
 def _is_installed(name: str) -> bool:

@@ -159,9 +159,7 @@ class _Reader:
             for alias in node.names:
                 self._module(ModuleMention(alias.name))
         elif isinstance(node, ast.ImportFrom):
-            self._module(
-                ModuleMention(node.module or "", tuple(alias.name for alias in node.names), node.level)
-            )
+            self._module(ModuleMention(node.module or "", tuple(alias.name for alias in node.names), node.level))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return  # a docstring
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
@@ -209,9 +207,7 @@ class _Reader:
         label = names[0] if names else ""
         yield node.value, bool(_NAMES_DIRECTORY.fullmatch(label)) and not _NAMES_OUTPUT.fullmatch(label)
 
-    def _function(
-        self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
-    ) -> Iterator[tuple[ast.AST, bool]]:
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) -> Iterator[tuple[ast.AST, bool]]:
         for label, default in _defaults(node.args):
             yield default, bool(_NAMES_DIRECTORY.fullmatch(label)) and not _NAMES_OUTPUT.fullmatch(label)
         for child in ast.iter_child_nodes(node):
@@ -253,12 +249,8 @@ class _Reader:
         if name != "open":
             return False
         position = 0 if isinstance(node.func, ast.Attribute) and self.evaluate(node.func.value) else 1
-        modes = [keyword.value for keyword in node.keywords if keyword.arg == "mode"] or node.args[position:][
-            :1
-        ]
-        return any(
-            isinstance(m, ast.Constant) and isinstance(m.value, str) and m.value[:1] in "wx" for m in modes
-        )
+        modes = [keyword.value for keyword in node.keywords if keyword.arg == "mode"] or node.args[position:][:1]
+        return any(isinstance(m, ast.Constant) and isinstance(m.value, str) and m.value[:1] in "wx" for m in modes)
 
     def _ipython(self, node: ast.Call) -> bool:
         """Whether this is a magic or a shell command; then it is noted."""
@@ -270,9 +262,9 @@ class _Reader:
         kind = node.func.attr
         if kind in ("system", "getoutput") and arguments:
             self._words(arguments[0])
-        elif kind == "run_line_magic" and len(arguments) == 2:  # noqa: PLR2004 - name and line
+        elif kind == "run_line_magic" and len(arguments) == 2:
             self._line_magic(arguments[0], arguments[1])
-        elif kind == "run_cell_magic" and len(arguments) == 3:  # noqa: PLR2004 - name, line and body
+        elif kind == "run_cell_magic" and len(arguments) == 3:
             if arguments[0] not in _OTHER_LANGUAGE:
                 self._code(arguments[2])
         else:
@@ -317,9 +309,7 @@ class _Reader:
         # f"{name}.csv" would ship every file beside the notebook; f"data/{name}.csv" says where.
         if separator and HOLE not in head and head not in ("", ".", ".."):
             escaped = re.sub(r"([*?[])", r"[\1]", text)
-            self.found.paths[PathMention(re.sub(f"{HOLE}+", "*", escaped), pattern=True, as_path=as_path)] = (
-                None
-            )
+            self.found.paths[PathMention(re.sub(f"{HOLE}+", "*", escaped), pattern=True, as_path=as_path)] = None
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:

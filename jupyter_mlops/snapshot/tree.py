@@ -160,9 +160,7 @@ class Tree:
             self.secrets[path] = None
             return
         if stat.S_ISREG(status.st_mode):
-            yield TreeFile(
-                path, real, status.st_size, os.name == "posix" and bool(status.st_mode & stat.S_IXUSR)
-            )
+            yield TreeFile(path, real, status.st_size, os.name == "posix" and bool(status.st_mode & stat.S_IXUSR))
         elif stat.S_ISDIR(status.st_mode) and real not in above:
             for name in self._names(path):
                 yield from self._walk(f"{path}/{name}" if path else name, secrets, suffix, (*above, real))
@@ -213,12 +211,7 @@ class Tree:
         for name in self._names(base):
             path = f"{base}/{name}" if base else name
             place = self.root / path
-            if (
-                not name.startswith(".")
-                and place.is_dir()
-                and not place.is_symlink()
-                and not self._never(path)
-            ):
+            if not name.startswith(".") and place.is_dir() and not place.is_symlink() and not self._never(path):
                 yield path
 
     def _names(self, path: str) -> list[str]:
@@ -235,9 +228,7 @@ class Tree:
             raise too_many_files(path)
         readable = [name for name in names if _is_text(name)]
         for name in set(names) - set(readable):
-            self.unreadable[os.fsencode(f"{path}/{name}").decode("utf-8", "backslashreplace").lstrip("/")] = (
-                None
-            )
+            self.unreadable[os.fsencode(f"{path}/{name}").decode("utf-8", "backslashreplace").lstrip("/")] = None
         return readable
 
     def _never(self, path: str) -> bool:
@@ -256,9 +247,7 @@ class Tree:
     def _forbidden(self, place: Path) -> bool:
         known = self._environments.get(place)
         if known is None:
-            known = (
-                place in self.forbidden or (place / "pyvenv.cfg").exists() or (place / "conda-meta").is_dir()
-            )
+            known = place in self.forbidden or (place / "pyvenv.cfg").exists() or (place / "conda-meta").is_dir()
             self._environments[place] = known
         return known
 

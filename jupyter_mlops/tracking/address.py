@@ -55,9 +55,7 @@ def absolute_uri(uri: str) -> str:
         TrackingError: it is no address, or an SQLite database without a file.
     """
     if not uri.strip():
-        raise TrackingError(
-            "MLflow's address is empty.", hint="Set MLFLOW_TRACKING_URI or c.MLOps.tracking_uri."
-        )
+        raise TrackingError("MLflow's address is empty.", hint="Set MLFLOW_TRACKING_URI or c.MLOps.tracking_uri.")
     try:
         urlsplit(uri)
     except ValueError:
@@ -72,11 +70,7 @@ def absolute_uri(uri: str) -> str:
         return f"{scheme}:///{path.absolute()}" + (f"?{query}" if query else "")
     if "://" not in uri and not uri.startswith("file:") and ":" not in uri.split("/", maxsplit=1)[0]:
         # `databricks` and its like are words, not directories.
-        return (
-            uri
-            if uri in ("databricks", "databricks-uc", "uc")
-            else Path(uri).expanduser().absolute().as_uri()
-        )
+        return uri if uri in ("databricks", "databricks-uc", "uc") else Path(uri).expanduser().absolute().as_uri()
     return uri
 
 

@@ -70,9 +70,7 @@ def run_artifacts(
     for number, path in enumerate(_regular_files(run_dir / OUTPUTS)):
         if number == OUTPUT_FILES:
             break
-        found.append(
-            Artifact(_artifact_name(f"{OUTPUTS}/{path.relative_to(run_dir / OUTPUTS).as_posix()}"), path)
-        )
+        found.append(Artifact(_artifact_name(f"{OUTPUTS}/{path.relative_to(run_dir / OUTPUTS).as_posix()}"), path))
     if snapshot is not None:
         manifest = redactor.data(snapshot.model_dump(mode="json"))
         found.append(Artifact(MANIFEST, json.dumps(manifest, indent=1)))

@@ -37,8 +37,7 @@ _MEDIA = {"image/png", "image/jpeg", "image/svg+xml", *_TEXTS}
 """What nbconvert's template has a place for."""
 
 _POLICY = (
-    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; "
-    "base-uri 'none'; form-action 'none'"
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; base-uri 'none'; form-action 'none'"
 )
 _TEMPLATE = (
     """\
@@ -282,9 +281,7 @@ def _plain_notebook(document: Any, title: str) -> Any:
         source = _cut(_text(cell.get("source", "")), TEXT_LIMIT, room)
         if cell.get("cell_type") == "code":
             outputs = [
-                plain
-                for output in cell.get("outputs", [])
-                if (plain := _plain_output(output, room)) is not None
+                plain for output in cell.get("outputs", []) if (plain := _plain_output(output, room)) is not None
             ]
             count = _count(cell.get("execution_count"))
             cells.append(v4.new_code_cell(source, execution_count=count, outputs=outputs))
@@ -342,9 +339,7 @@ def _plain_data(data: Any, metadata: Any, room: list[int]) -> tuple[dict[str, st
         else:
             found[media] = _cut(_text(value), TEXT_LIMIT, room)
     if not found and isinstance(data, dict) and data:
-        found["text/plain"] = (
-            "(an output that is too large for this page, or of a kind that it does not show)"
-        )
+        found["text/plain"] = "(an output that is too large for this page, or of a kind that it does not show)"
     return found, sizes
 
 
@@ -367,7 +362,7 @@ def _plain_size(metadata: Any) -> dict[str, int]:
     return {
         key: int(value)
         for key, value in metadata.items()
-        if key in ("width", "height") and isinstance(value, (int, float)) and 0 < value < 100_000  # noqa: PLR2004
+        if key in ("width", "height") and isinstance(value, (int, float)) and 0 < value < 100_000
     }
 
 

@@ -92,9 +92,7 @@ def params(
     return texts, dict(full), cut
 
 
-def run_tags(
-    spec: RunSpec, snapshot: Snapshot, redactor: Redactor, *, cut: Iterable[str] = ()
-) -> dict[str, str]:
+def run_tags(spec: RunSpec, snapshot: Snapshot, redactor: Redactor, *, cut: Iterable[str] = ()) -> dict[str, str]:
     """The tags of a run when it begins; the spec's own cannot replace those that we find a run by."""
     from ..config import without_credentials
 
@@ -120,9 +118,7 @@ def run_tags(
         remote = getattr(git, "remote", None)
         general["mlflow.source.git.commit"] = getattr(git, "commit", None)
         general["mlflow.source.git.branch"] = getattr(git, "branch", None)
-        general["mlflow.source.git.repoURL"] = (
-            _without_credentials(remote, without_credentials) if remote else None
-        )
+        general["mlflow.source.git.repoURL"] = _without_credentials(remote, without_credentials) if remote else None
         own["jupyter_mlops.git_dirty"] = "true" if getattr(git, "dirty", False) else None
     merged = {**general, **spec.tags, **own}
     return {
@@ -171,9 +167,7 @@ def _note(spec: RunSpec) -> str:
     def quoted(text: str) -> str:
         return "`" + " ".join(text.replace("`", "'").split())[:200] + "`"
 
-    lines = [
-        f"Notebook {quoted(spec.source)}, run {quoted(spec.run_id)} on profile {quoted(spec.profile.name)}."
-    ]
+    lines = [f"Notebook {quoted(spec.source)}, run {quoted(spec.run_id)} on profile {quoted(spec.profile.name)}."]
     if spec.retry_of:
         lines.append(f"Repeats run {quoted(spec.retry_of)}.")
     return "\n\n".join(lines)

@@ -77,9 +77,7 @@ def begin_run(
     run_id = str(run.info.run_id)
     _log_missing_params(connection, run_id, {k: v for k, v in texts.items() if k not in run.data.params})
     known = {entry.dataset.name for entry in run.inputs.dataset_inputs} if run.inputs else set()
-    _log_inputs(
-        connection, run_id, [fact for fact in items.datasets(snapshot, redactor) if fact.name not in known]
-    )
+    _log_inputs(connection, run_id, [fact for fact in items.datasets(snapshot, redactor) if fact.name not in known])
     _log_parameters_file(connection, run_id, full)
     return BegunRun(run_id, experiment_id, run_url(connection.uri, experiment_id, run_id))
 
@@ -152,9 +150,7 @@ def finish_run(
         raise _deleted_run(connection, mlflow_run_id)
     if run.data.tags.get(items.RUN_ID_TAG) != spec.run_id:
         raise TrackingError(f"The MLflow run {mlflow_run_id} does not belong to the run {spec.run_id}.")
-    files = run_artifacts(
-        run_dir, snapshot=snapshot, snapshot_zip=snapshot_zip, extra=extra or {}, redactor=redactor
-    )
+    files = run_artifacts(run_dir, snapshot=snapshot, snapshot_zip=snapshot_zip, extra=extra or {}, redactor=redactor)
     failed: TrackingError | None = None
     try:
         upload(connection, mlflow_run_id, files)
@@ -252,12 +248,8 @@ def _log_parameters_file(connection: Connection, run_id: str, full: Mapping[str,
         connection.do(lambda: connection.client.log_text(run_id, text, PARAMETERS_FILE))
 
 
-def _log_ending(
-    connection: Connection, run: Any, state: RunState, code: FailureCode | None, message: str
-) -> None:
-    values = (
-        (code.value if code is not None else "", message) if state is not RunState.SUCCEEDED else ("", "")
-    )
+def _log_ending(connection: Connection, run: Any, state: RunState, code: FailureCode | None, message: str) -> None:
+    values = (code.value if code is not None else "", message) if state is not RunState.SUCCEEDED else ("", "")
     unmasked = Redactor()  # the message comes masked
     for name, value in zip(items.FAILURE_TAGS, values, strict=True):
         if value:

@@ -124,9 +124,7 @@ def _check_sqlite(uri: str, path: Path, timeout: float) -> None:
             f"file:{quote(str(path))}?mode=rw", uri=True, timeout=timeout, isolation_level=None
         )
         try:
-            connection.execute(
-                "BEGIN IMMEDIATE"
-            )  # a reader would not notice a lock or a missing right to write
+            connection.execute("BEGIN IMMEDIATE")  # a reader would not notice a lock or a missing right to write
             connection.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
             connection.execute("ROLLBACK")
         finally:

@@ -127,4 +127,4 @@ def _shown(node: ast.AST) -> str:
     from .address import scrub
 
     text = " ".join(scrub(ast.unparse(node)).split())
-    return text if len(text) <= 80 else text[:79] + "…"  # noqa: PLR2004 - a line's length
+    return text if len(text) <= 80 else text[:79] + "…"

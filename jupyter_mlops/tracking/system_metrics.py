@@ -72,6 +72,4 @@ class SystemMetrics:
     def _monitor(self) -> Any:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        return SystemMetricsMonitor(
-            self._mlflow_run_id, resume_logging=True, tracking_uri=absolute_uri(self._uri)
-        )
+        return SystemMetricsMonitor(self._mlflow_run_id, resume_logging=True, tracking_uri=absolute_uri(self._uri))

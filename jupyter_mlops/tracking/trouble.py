@@ -47,7 +47,7 @@ def explain(  # noqa: PLR0911 - a table of cases, the first match wins
         return wrong_address(uri)
     if "valid JSON format" in text:
         return wrong_address(uri)
-    if status is not None and status >= 500:  # noqa: PLR2004
+    if status is not None and status >= 500:
         return failing(uri, status)
     if _AWAY.search(text) or isinstance(error, ConnectionError):
         return away(uri)

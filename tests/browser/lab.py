@@ -147,9 +147,7 @@ def open_page(lab: Lab, theme: Literal["light", "dark"] = "light", path: str = "
 
 def run_command(page: Page, name: str, arguments: Mapping[str, object] | None = None) -> None:
     """A command of JupyterLab, as its menus and shortcuts call it; does not wait for its end."""
-    page.evaluate(
-        "([name, args]) => { window.jupyterapp.commands.execute(name, args); }", [name, arguments or {}]
-    )
+    page.evaluate("([name, args]) => { window.jupyterapp.commands.execute(name, args); }", [name, arguments or {}])
 
 
 def wait_for_kernel(page: Page) -> None:

@@ -57,9 +57,7 @@ class Run:
         self.dir.mkdir()
         self._writer = EventWriter(self.dir)
         cell = v4.new_code_cell(SHOW.format(name=name) + ending)
-        nb = v4.new_notebook(
-            cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-        )
+        nb = v4.new_notebook(cells=[cell], metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
         nbformat.write(nb, lab.root / self.notebook)
         nbformat.write(v4.new_notebook(), self.dir / "executed.ipynb")
 
@@ -77,9 +75,7 @@ class Run:
 
 def cell(number: int, state: Literal["running", "succeeded", "failed"], title: str) -> CellEvent:
     duration = None if state == "running" else 2.0
-    return CellEvent(
-        index=number, number=number, state=state, title=title, digest="_abcd"[number], duration=duration
-    )
+    return CellEvent(index=number, number=number, state=state, title=title, digest="_abcd"[number], duration=duration)
 
 
 def begin(run: Run) -> None:

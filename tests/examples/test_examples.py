@@ -77,9 +77,7 @@ def _steps(uri: str, metric: str) -> int:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_an_example_runs_in_plain_jupyter(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_example_runs_in_plain_jupyter(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nbclient import NotebookClient
 
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"

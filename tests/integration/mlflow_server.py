@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @dataclass
@@ -41,9 +41,7 @@ class MLflowServer:
 
     def start(self) -> None:
         """Start it and return when it answers."""
-        environ = {
-            k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_") and not k.startswith("PYTEST")
-        }
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_") and not k.startswith("PYTEST")}
         command = [
             sys.executable, "-m", "mlflow", "server",
             "--backend-store-uri", f"sqlite:///{self.directory / 'mlflow.db'}",

@@ -59,7 +59,9 @@ def nothing_is_left(runs: Runs) -> bool:
         ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "signal SIGKILL"),
     ],
 )
-def test_a_kernel_that_dies_is_told_with_cell_and_cause(runs: Runs, run_notebook: Callable, cell: str, words: str) -> None:
+def test_a_kernel_that_dies_is_told_with_cell_and_cause(
+    runs: Runs, run_notebook: Callable, cell: str, words: str
+) -> None:
     record = run_notebook("print('before')", cell, "print('never')")
     assert (record.state, record.code) == (RunState.FAILED, FailureCode.KERNEL_DIED)
     assert "in cell 2" in record.message
@@ -80,7 +82,9 @@ def test_a_run_over_its_memory_is_stopped_and_told_with_limit_and_use(runs: Runs
 
 
 def test_a_memory_error_in_a_cell_is_told_as_one(run_notebook: Callable) -> None:
-    record = run_notebook("import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\nx = bytearray(2**33)")
+    record = run_notebook(
+        "import resource\nresource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))\nx = bytearray(2**33)"
+    )
     assert record.code is FailureCode.OUT_OF_MEMORY
 
 

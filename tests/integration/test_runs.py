@@ -84,7 +84,9 @@ def test_a_failed_cell_ends_the_run_with_its_line_and_keeps_the_outputs(runs: Ru
     assert "executed.ipynb" in {artifact.path for artifact in client(runs).list_artifacts(record.mlflow_run_id)}
 
 
-def test_a_run_finished_by_the_notebooks_own_block_has_the_status_of_the_run(runs: Runs, run_notebook: Callable) -> None:
+def test_a_run_finished_by_the_notebooks_own_block_has_the_status_of_the_run(
+    runs: Runs, run_notebook: Callable
+) -> None:
     record = run_notebook(
         "import mlflow\nwith mlflow.start_run():\n    mlflow.log_param('p', 1)\n    mlflow.log_metric('m', 2)",
         "with mlflow.start_run(run_name='second'):\n    mlflow.log_metric('n', 3)",
@@ -200,7 +202,18 @@ def test_input_is_refused_with_the_remedy(run_notebook: Callable) -> None:
 def test_our_engine_serves_papermills_own_command(make_notebook: Callable[..., Path], tmp_path: Path) -> None:
     path = make_notebook(("a = 1", "parameters"), "print(a)")
     done = subprocess.run(
-        [sys.executable, "-m", "papermill", "--engine", "mlops", str(path), str(tmp_path / "out.ipynb"), "-p", "a", "5"],
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            "--engine",
+            "mlops",
+            str(path),
+            str(tmp_path / "out.ipynb"),
+            "-p",
+            "a",
+            "5",
+        ],
         capture_output=True,
         text=True,
         env={**os.environ},

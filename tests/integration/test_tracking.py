@@ -7,7 +7,7 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -60,9 +60,7 @@ def begin(spec: RunSpec, uri: str, snapshot: Any = None, **options: Any) -> Begu
 
 def finish(spec: RunSpec, uri: str, begun: BegunRun, run_dir: Path, state: RunState, **options: Any) -> None:
     options.setdefault("redactor", Redactor())
-    finish_run(
-        spec, uri=uri, mlflow_run_id=begun.mlflow_run_id, state=state, run_dir=run_dir, wait=WAIT, **options
-    )
+    finish_run(spec, uri=uri, mlflow_run_id=begun.mlflow_run_id, state=state, run_dir=run_dir, wait=WAIT, **options)
 
 
 def artifacts(client: Any, run_id: str, path: str | None = None) -> set[str]:
@@ -77,9 +75,7 @@ def read(client: Any, run_id: str, name: str) -> str:
 
 
 def test_a_run_begins_with_its_parameters_defaults_tags_and_data(uri: str, client: Any) -> None:
-    spec = make_spec(
-        parameters={"lr": 0.1, "name": "x'\"\n{{}}"}, tags={"team": "blue"}, retry_of="aaa", seed=7
-    )
+    spec = make_spec(parameters={"lr": 0.1, "name": "x'\"\n{{}}"}, tags={"team": "blue"}, retry_of="aaa", seed=7)
     snapshot = make_snapshot(
         ("data/train.csv", "literal"), ("lib.py", "literal"), ("req.txt", "environment"),
         commit="c" * 40, branch="main", remote="https://me:geheim1@git.example.org/r.git", dirty=True,
@@ -111,9 +107,7 @@ def test_a_run_begins_with_its_parameters_defaults_tags_and_data(uri: str, clien
     }  # fmt: skip
     assert client.get_experiment(begun.experiment_id).name == "churn"
     assert begun.url == (
-        f"{uri}/#/experiments/{begun.experiment_id}/runs/{begun.mlflow_run_id}"
-        if uri.startswith("http")
-        else None
+        f"{uri}/#/experiments/{begun.experiment_id}/runs/{begun.mlflow_run_id}" if uri.startswith("http") else None
     )
 
 
@@ -130,9 +124,7 @@ def test_beginning_again_finds_the_run_and_adds_what_a_kill_left_out(uri: str, c
 
 
 def test_user_code_logs_into_the_run_and_its_further_runs_become_children(uri: str, client: Any) -> None:
-    spec = make_spec(
-        parameters={"lr": 0.1, "flag": True, "none": None, "text": "é" * 7000, "list": [1.5, "a"]}
-    )
+    spec = make_spec(parameters={"lr": 0.1, "flag": True, "none": None, "text": "é" * 7000, "list": [1.5, "a"]})
     begun = begin(spec, uri)
     code = """
 import mlflow
@@ -169,14 +161,10 @@ def test_logging_without_a_start_of_a_run_lands_in_the_run_too(uri: str, client:
     assert client.get_run(begun.mlflow_run_id).data.metrics == {"loss": 1.0}
 
 
-def test_the_end_uploads_the_results_and_corrects_what_the_notebook_said(
-    uri: str, client: Any, tmp_path: Path
-) -> None:
+def test_the_end_uploads_the_results_and_corrects_what_the_notebook_said(uri: str, client: Any, tmp_path: Path) -> None:
     spec = make_spec(parameters={"a": 1})
     begun = begin(spec, uri)
-    client.set_terminated(
-        begun.mlflow_run_id, "FINISHED", 1
-    )  # as the notebook's `with mlflow.start_run()` does
+    client.set_terminated(begun.mlflow_run_id, "FINISHED", 1)  # as the notebook's `with mlflow.start_run()` does
     run_dir = tmp_path / "run"
     (run_dir / "outputs" / "deep").mkdir(parents=True)
     (run_dir / "executed.ipynb").write_text("{}")
@@ -357,9 +345,7 @@ def test_the_data_of_a_run_are_read_back_for_comparison(uri: str, client: Any) -
         run_data(uri, "0" * 32)
 
 
-def test_system_metrics_go_on_after_the_notebook_ended_its_run_and_leave_no_thread(
-    uri: str, client: Any
-) -> None:
+def test_system_metrics_go_on_after_the_notebook_ended_its_run_and_leave_no_thread(uri: str, client: Any) -> None:
     begun = begin(make_spec(), uri)
     system = SystemMetrics(uri, begun.mlflow_run_id, interval=0.5)
     system.start()
@@ -373,7 +359,5 @@ def test_system_metrics_go_on_after_the_notebook_ended_its_run_and_leave_no_thre
     assert len(history) >= 2
     assert system.problem == ""
     assert not [
-        thread
-        for thread in threading.enumerate()
-        if thread.name in ("mlops-system-metrics", "SystemMetricsMonitor")
+        thread for thread in threading.enumerate() if thread.name in ("mlops-system-metrics", "SystemMetricsMonitor")
     ]

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -137,9 +137,7 @@ def closed_server(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Pat
         yield running
 
 
-def test_a_server_that_refuses_the_user_says_so(
-    closed_server: MLflowServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_refuses_the_user_says_so(closed_server: MLflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for attempt in (closed_server.uri, with_user(closed_server.uri)):
         with pytest.raises(TrackingError, match=f"MLflow at {closed_server.uri} refused the user") as caught:
             begin(attempt, wait=20)
@@ -158,9 +156,7 @@ def test_a_password_in_the_address_reaches_mlflow_in_the_kernel_and_is_not_print
     begun = begin(uri, spec, 20)
     assert begun.url is not None
     assert "quite-a-long-one" not in begun.url
-    code = (
-        "import mlflow\nwith mlflow.start_run(): mlflow.log_metric('m', 1)\nprint(mlflow.get_tracking_uri())"
-    )
+    code = "import mlflow\nwith mlflow.start_run(): mlflow.log_metric('m', 1)\nprint(mlflow.get_tracking_uri())"
     printed = run_code(code, kernel_environment(begun, spec, uri=uri))
     assert closed_server.uri in printed
     assert "quite-a-long-one" not in printed
@@ -240,9 +236,7 @@ def test_a_locked_database_is_told(database: Path) -> None:
     ("revision", "sentence", "remedy"),
     [("ffffffffffff", "newer MLflow", "pip install"), ("451aebb31d03", "older MLflow", "mlflow db upgrade")],
 )
-def test_a_database_of_another_mlflow_is_told(
-    database: Path, revision: str, sentence: str, remedy: str
-) -> None:
+def test_a_database_of_another_mlflow_is_told(database: Path, revision: str, sentence: str, remedy: str) -> None:
     with sqlite3.connect(database) as connection:
         connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
     with pytest.raises(TrackingError, match=sentence) as caught:
@@ -264,10 +258,7 @@ def test_a_relative_database_is_the_same_one_for_the_kernel(
     monkeypatch.chdir(database.parent)
     spec = make_spec()
     begun = begin("sqlite:///mlflow.db", spec)
-    assert (
-        kernel_environment(begun, spec, uri="sqlite:///mlflow.db")["MLFLOW_TRACKING_URI"]
-        == f"sqlite:///{database}"
-    )
+    assert kernel_environment(begun, spec, uri="sqlite:///mlflow.db")["MLFLOW_TRACKING_URI"] == f"sqlite:///{database}"
 
 
 def test_the_page_of_the_default_store_shows_its_runs(database: Path) -> None:

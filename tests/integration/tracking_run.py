@@ -32,9 +32,7 @@ def make_spec(**fields: Any) -> RunSpec:
 def make_snapshot(*files: tuple[str, str], **git: Any) -> Any:
     """What tracking reads of a snapshot; `files` are (path, reason), `git` the fields of its git state."""
     entries = [
-        SimpleNamespace(
-            path=path, size=len(path), sha256=hashlib.sha256(path.encode()).hexdigest(), reason=reason
-        )
+        SimpleNamespace(path=path, size=len(path), sha256=hashlib.sha256(path.encode()).hexdigest(), reason=reason)
         for path, reason in files
     ]
     return SimpleNamespace(

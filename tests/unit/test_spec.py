@@ -25,7 +25,9 @@ def spec(**changes: Any) -> RunSpec:
 
 def same(left: Any, right: Any) -> bool:
     if isinstance(left, float) and isinstance(right, float):
-        return (math.isnan(left) and math.isnan(right)) or (left == right and math.copysign(1, left) == math.copysign(1, right))
+        return (math.isnan(left) and math.isnan(right)) or (
+            left == right and math.copysign(1, left) == math.copysign(1, right)
+        )
     if isinstance(left, list):
         return type(right) is list and len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, dict):

@@ -20,7 +20,7 @@ from jupyter_mlops.spec import FailureCode, RunSpec, RunState
 
 
 def invoke(*arguments: str) -> Result:
-    return CliRunner().invoke(mlops, list(arguments), prog_name="jupyter mlops")
+    return CliRunner(env={"COLUMNS": "160"}).invoke(mlops, list(arguments), prog_name="jupyter mlops")
 
 
 def recorded_run(**changes: object) -> RunSpec:

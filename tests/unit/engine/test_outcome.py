@@ -12,7 +12,6 @@ PROFILE = Profile(name="p", memory=2**30)
 def error(ename: str, evalue: str = "", traceback: list[str] | None = None):
     return cell_error(
         ename=ename, evalue=evalue, traceback=traceback or [], source="x = 1\nmodel.fit(x)\n", cell_index=4, number=3,
-        profile=PROFILE,
     )  # fmt: skip
 
 

@@ -2,10 +2,10 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import nbformat.v4 as v4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nbformat import v4
 
 from jupyter_mlops.engine.outputs import OutputKeeper, apply_carriage_returns
 from jupyter_mlops.redact import Redactor
@@ -26,7 +26,11 @@ def test_neighbouring_streams_are_one_output_and_others_keep_their_order(keeper:
     outputs: list[Any] = []
     for name, text in [("stdout", "a"), ("stdout", "b"), ("stderr", "c"), ("stdout", "d")]:
         keeper.stream(outputs, name, text)
-    assert [(output["name"], output["text"]) for output in outputs] == [("stdout", "ab"), ("stderr", "c"), ("stdout", "d")]
+    assert [(output["name"], output["text"]) for output in outputs] == [
+        ("stdout", "ab"),
+        ("stderr", "c"),
+        ("stdout", "d"),
+    ]
 
 
 def test_a_flood_is_cut_its_end_is_shown_and_the_whole_lies_beside_it(keeper: OutputKeeper, tmp_path: Path) -> None:
@@ -91,7 +95,13 @@ def test_a_huge_traceback_is_cut_in_the_middle(keeper: OutputKeeper) -> None:
 
 @pytest.mark.parametrize(
     ("printed", "left"),
-    [("10%\r20%\r100%\n", "100%\n"), ("a\r\nb\r\n", "a\r\nb\r\n"), ("ab\x08c", "ac"), ("x\ry", "y"), ("plain", "plain")],
+    [
+        ("10%\r20%\r100%\n", "100%\n"),
+        ("a\r\nb\r\n", "a\r\nb\r\n"),
+        ("ab\x08c", "ac"),
+        ("x\ry", "y"),
+        ("plain", "plain"),
+    ],
 )
 def test_progress_bars_leave_their_last_form(printed: str, left: str) -> None:
     assert apply_carriage_returns(printed) == left

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import nbformat.v4 as v4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nbformat import v4
 
 from jupyter_mlops.errors import NotebookError
 from jupyter_mlops.notebook.document import (

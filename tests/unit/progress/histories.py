@@ -40,9 +40,7 @@ def at(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 
 
-def cell(
-    number: int, state: str, seconds: float, duration: float | None = None, title: str = ""
-) -> CellEvent:
+def cell(number: int, state: str, seconds: float, duration: float | None = None, title: str = "") -> CellEvent:
     return CellEvent(
         time=at(seconds),
         index=number,
@@ -98,9 +96,7 @@ def succeeded_run() -> list[Event]:
         cell(2, "succeeded", 9, 5.0, title="train the model"),
         cell(3, "running", 9),
         cell(3, "succeeded", 10, 1.0),
-        RunEvent(
-            time=at(10), state=RunState.SUCCEEDED, mlflow_run_id="1", mlflow_url="https://mlflow/#/runs/1"
-        ),
+        RunEvent(time=at(10), state=RunState.SUCCEEDED, mlflow_run_id="1", mlflow_url="https://mlflow/#/runs/1"),
     ]
 
 

@@ -136,9 +136,7 @@ def test_metrics_beyond_what_fits_are_counted() -> None:
     assert f"{SERIES_COUNT + 5 - CHARTS} more metrics are in MLflow." in shown.text
 
 
-@pytest.mark.parametrize(
-    "values", [[1.0], [float("nan")], [1.0, 1.0], [1e308, -1e308], [1, float("inf"), 2, 3]]
-)
+@pytest.mark.parametrize("values", [[1.0], [float("nan")], [1.0, 1.0], [1e308, -1e308], [1, float("inf"), 2, 3]])
 def test_charts_hold_only_finite_coordinates(values: list[float]) -> None:
     shown = page([MetricEvent(key="m", value=value, step=2**70 * i) for i, value in enumerate(values)])
     drawn = " ".join(str(attributes.get("d")) for tag, attributes in shown.seen if tag == "path")

@@ -27,9 +27,7 @@ from jupyter_mlops.spec import RunState
 from .histories import GIB, HOSTILE, at, cell, expectations, failed_run, half_a_run, histories, succeeded_run
 
 
-def folded(
-    events: list[Event], *, now: float = 10, expected: dict[str, float] | None = None
-) -> ProgressState:
+def folded(events: list[Event], *, now: float = 10, expected: dict[str, float] | None = None) -> ProgressState:
     state = ProgressState("r1", expected=expected or {}, clock=lambda: at(now))
     for event in events:
         state.apply(event)
@@ -76,9 +74,7 @@ def test_a_failed_cell_is_known_before_the_run_has_ended() -> None:
 
 
 def test_the_first_end_stands() -> None:
-    state = folded(
-        [*succeeded_run(), RunEvent(time=at(20), state=RunState.FAILED, message="the worker died")]
-    )
+    state = folded([*succeeded_run(), RunEvent(time=at(20), state=RunState.FAILED, message="the worker died")])
     assert state.state is RunState.SUCCEEDED
     assert state.end_time == at(10)
 
@@ -140,9 +136,7 @@ def test_the_log_keeps_its_last_lines_within_its_bounds() -> None:
     assert state.log.left_out == 1000 - LOG_LINES
 
 
-@given(
-    st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.text("ab\n\r€", max_size=4000)), max_size=20)
-)
+@given(st.lists(st.tuples(st.sampled_from(["stdout", "stderr"]), st.text("ab\n\r€", max_size=4000)), max_size=20))
 def test_the_log_is_never_larger_than_its_bounds(pieces: list[tuple[str, str]]) -> None:
     state = folded([LogEvent(stream=stream, text=text * 20) for stream, text in pieces])
     lines = state.log.lines()
@@ -184,9 +178,7 @@ def test_a_cell_that_runs_again_is_not_done_any_more() -> None:
 
 
 @given(histories, expectations)
-def test_any_events_in_any_order_are_folded_and_summed_up(
-    events: list[Event], expected: dict[str, float]
-) -> None:
+def test_any_events_in_any_order_are_folded_and_summed_up(events: list[Event], expected: dict[str, float]) -> None:
     state = folded(events, expected=expected)
     assert state.elapsed >= 0
     assert state.remaining is None or state.remaining >= 0

@@ -132,9 +132,7 @@ def test_the_live_view_ends_with_why_it_failed() -> None:
 
 def test_a_terminal_gets_the_live_view_and_the_end_is_returned() -> None:
     out = io.StringIO()
-    console = Console(
-        file=out, force_terminal=True, width=100, height=30, _environ={"TERM": "xterm-256color"}
-    )
+    console = Console(file=out, force_terminal=True, width=100, height=30, _environ={"TERM": "xterm-256color"})
     final = show_progress(succeeded_run(), console=console, run_id="r1")
     assert final is not None
     assert final.state is RunState.SUCCEEDED
@@ -179,9 +177,7 @@ def test_hostile_text_is_shown_and_not_obeyed(text: str) -> None:
 
 
 @given(histories, expectations)
-def test_any_events_in_any_order_are_shown_without_an_escape(
-    events: list[Event], expected: dict[str, float]
-) -> None:
+def test_any_events_in_any_order_are_shown_without_an_escape(events: list[Event], expected: dict[str, float]) -> None:
     for interactive, json_lines in ((False, False), (False, True)):
         out = io.StringIO()
         show_progress(

@@ -33,9 +33,7 @@ def git(directory: Path, *arguments: str) -> str:
     """Run git as a user who has told it who he is."""
     who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false",
            "-c", "protocol.file.allow=always", "-c", "init.defaultBranch=main"]  # fmt: skip
-    done = subprocess.run(
-        ["git", *who, *arguments], cwd=directory, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run(["git", *who, *arguments], cwd=directory, check=True, capture_output=True, text=True)
     return done.stdout.strip()
 
 
@@ -65,9 +63,7 @@ def build(project: Path) -> Callable[..., Snapshot]:
 
     def make(*cells: str, at: str = "train.ipynb", language: str = "python", config: MLOps | None = None,
              **options: Any) -> Snapshot:  # fmt: skip
-        return build_snapshot(
-            project / at, notebook_of(*cells, language=language), config=config or MLOps(), **options
-        )
+        return build_snapshot(project / at, notebook_of(*cells, language=language), config=config or MLOps(), **options)
 
     return make
 

@@ -41,9 +41,7 @@ def write(directory: Path, files: dict[str, bytes], *, mtime: int = 0) -> None:
 
 def snapshot_in(directory: Path, *cells: str, **options: object):
     directory.mkdir(parents=True, exist_ok=True)
-    return build_snapshot(
-        directory / "n.ipynb", notebook_of(*cells), config=MLOps(snapshot_exclude=[]), **options
-    )
+    return build_snapshot(directory / "n.ipynb", notebook_of(*cells), config=MLOps(snapshot_exclude=[]), **options)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -132,9 +130,7 @@ def test_an_uncommitted_change_is_part_of_the_id(project: Path, put: Callable, b
     assert build("1").id != clean.id
 
 
-def test_nothing_is_written_while_it_is_built(
-    project: Path, put: Callable, build: Callable, tmp_path: Path
-) -> None:
+def test_nothing_is_written_while_it_is_built(project: Path, put: Callable, build: Callable, tmp_path: Path) -> None:
     put("a.csv")
     config = MLOps()
     before = sorted(config.data_path.rglob("*")), sorted(project.rglob("*"))
@@ -159,9 +155,7 @@ def test_a_notebook_with_half_a_surrogate_pair_is_json_that_keeps_it(build: Call
     assert "\ud800" in "".join(json.loads(data)["cells"][0]["source"])
 
 
-def test_a_notebook_that_is_a_link_is_found_where_the_link_is(
-    project: Path, put: Callable, tmp_path: Path
-) -> None:
+def test_a_notebook_that_is_a_link_is_found_where_the_link_is(project: Path, put: Callable, tmp_path: Path) -> None:
     (tmp_path / "real.ipynb").write_text("{}")
     (project / "link.ipynb").symlink_to(tmp_path / "real.ipynb")
     put("a.csv")
@@ -191,9 +185,7 @@ def test_a_seed_out_of_range_is_refused(seed: int, build: Callable) -> None:
         build("1", seed=seed)
 
 
-def test_a_file_that_cannot_be_read_is_named(
-    put: Callable, build: Callable, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_read_is_named(put: Callable, build: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put("a.csv")
 
     def vanish(*args: object, **kwargs: object) -> None:
@@ -206,9 +198,7 @@ def test_a_file_that_cannot_be_read_is_named(
     assert caught.value.code == "unreadable"
 
 
-def test_the_description_says_what_ships_why_and_how_large(
-    project: Path, put: Callable, build: Callable
-) -> None:
+def test_the_description_says_what_ships_why_and_how_large(project: Path, put: Callable, build: Callable) -> None:
     put("data/train.csv", "x" * 2048)
     put(".env")
     lines = describe(build('open("data/train.csv"); open(".env")', seed=7))
@@ -229,9 +219,7 @@ def test_the_description_of_many_files_is_short(put: Callable, build: Callable) 
     assert "  and 71 more, 71.0 KiB: 71 named in the code" in lines
 
 
-def test_a_hostile_name_is_shown_on_one_line_without_control_characters(
-    put: Callable, build: Callable
-) -> None:
+def test_a_hostile_name_is_shown_on_one_line_without_control_characters(put: Callable, build: Callable) -> None:
     put("data/a\n\x1b[31m\u202egnp.csv")
     lines = describe(build('load("data/")'))
     assert all(line.isprintable() for line in lines)

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 def tree_of(directory: Path) -> dict[str, bytes]:
     return {
-        path.relative_to(directory).as_posix(): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
+        path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()
     }
 
 
@@ -59,9 +57,7 @@ def test_an_empty_store_has_no_snapshots(store: SnapshotStore) -> None:
         store.load("abcd")
 
 
-@pytest.mark.parametrize(
-    "name", ["", "abc", "../../etc", "ABCDEF", "zzzz", "abcd/../x", "a" * 65, "*", "\0\0\0\0"]
-)
+@pytest.mark.parametrize("name", ["", "abc", "../../etc", "ABCDEF", "zzzz", "abcd/../x", "a" * 65, "*", "\0\0\0\0"])
 def test_what_is_no_id_is_not_looked_for(name: str, store: SnapshotStore) -> None:
     with pytest.raises(NotFoundError, match="no id"):
         store.load(name)
@@ -112,9 +108,7 @@ def test_hostile_names_and_any_bytes_survive_the_whole_way(
         **files,
     }
     write(directory, files)
-    snapshot = build_snapshot(
-        directory / "n.ipynb", notebook_of('load("data/")'), config=MLOps(snapshot_exclude=[])
-    )
+    snapshot = build_snapshot(directory / "n.ipynb", notebook_of('load("data/")'), config=MLOps(snapshot_exclude=[]))
     store = SnapshotStore(tmp_path_factory.mktemp("data"))
     store.save(snapshot)
     assert {file.path for file in store.load(snapshot.id).files} == {
@@ -250,9 +244,7 @@ def test_damaged_content_is_told_and_mended_by_saving_again(
     assert store.materialize(snapshot.id, tmp_path / "out").exists()
 
 
-PATHS = st.sampled_from(
-    ["../x", "/tmp/x", "a/../../x", "..", ".", "", "a//b", "a/", "./a", "a\0b", "C:\\x", "C:/x"]
-)
+PATHS = st.sampled_from(["../x", "/tmp/x", "a/../../x", "..", ".", "", "a//b", "a/", "./a", "a\0b", "C:\\x", "C:/x"])
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -450,6 +442,4 @@ def test_many_may_save_the_same_at_once(project: Path, tmp_path: Path, store: Sn
         ids = pool.starmap(_save, [(str(project), str(tmp_path / "data"))] * 8)
     assert len(set(ids)) == 1
     assert [snapshot.id for snapshot in store.list()] == ids[:1]
-    assert tree_of(store.materialize(ids[0], tmp_path / "out").parent / "data").keys() == {
-        str(n) for n in range(20)
-    }
+    assert tree_of(store.materialize(ids[0], tmp_path / "out").parent / "data").keys() == {str(n) for n in range(20)}

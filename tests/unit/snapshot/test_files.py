@@ -191,9 +191,7 @@ def test_modules_are_looked_for_in_the_root_in_src_and_where_sys_path_says(
     git(project, "init", "-q")
     for name in ("top.py", "src/inner/__init__.py", "lib/other.py", "nb/beside.py"):
         put(name)
-    snapshot = build(
-        "import top, inner, other, beside", "import sys; sys.path.append('../lib')", at="nb/train.ipynb"
-    )
+    snapshot = build("import top, inner, other, beside", "import sys; sys.path.append('../lib')", at="nb/train.ipynb")
     assert paths(snapshot) == ["lib/other.py", "nb/beside.py", "src/inner/__init__.py", "top.py"]
 
 
@@ -205,9 +203,7 @@ def test_imports_in_a_circle_end(put: Callable, build: Callable) -> None:
 
 @pytest.mark.parametrize("code", ["%run other.ipynb", "%run -i other.ipynb", "%run other"])
 def test_a_notebook_that_is_run_ships_with_what_it_needs(code: str, put: Callable, build: Callable) -> None:
-    put(
-        "other.ipynb", '{"cells": [{"cell_type": "code", "source": ["import aid\\n", "open(\\"in.csv\\")"]}]}'
-    )
+    put("other.ipynb", '{"cells": [{"cell_type": "code", "source": ["import aid\\n", "open(\\"in.csv\\")"]}]}')
     put("aid.py")
     put("in.csv")
     assert shipped(build(code)) == {"other.ipynb": "import", "aid.py": "import", "in.csv": "literal"}
@@ -278,9 +274,7 @@ def test_an_include_that_matches_nothing_is_refused(glob: str, put: Callable, bu
 
 
 @pytest.mark.parametrize("glob", ["../outside.txt", "/etc/hostname", "link.txt", "sub/../../outside.txt"])
-def test_an_include_outside_the_root_is_refused(
-    glob: str, project: Path, put: Callable, build: Callable
-) -> None:
+def test_an_include_outside_the_root_is_refused(glob: str, project: Path, put: Callable, build: Callable) -> None:
     (project.parent / "outside.txt").write_text("x")
     put("sub/x")
     (project / "link.txt").symlink_to(project.parent / "outside.txt")
@@ -334,9 +328,7 @@ def test_secrets_ship_only_when_they_are_named(put: Callable, build: Callable) -
     assert paths(build("1", include=["conf/server.PEM"])) == ["conf/server.PEM"]
 
 
-def test_a_link_with_a_harmless_name_does_not_ship_a_secret(
-    project: Path, put: Callable, build: Callable
-) -> None:
+def test_a_link_with_a_harmless_name_does_not_ship_a_secret(project: Path, put: Callable, build: Callable) -> None:
     put(".env", "PASSWORD=x")
     put(".git/config", "token")
     (project / "settings.txt").symlink_to(project / ".env")
@@ -370,9 +362,7 @@ def test_our_own_data_never_ships(
 
 
 @pytest.mark.parametrize("kind", ["dot-dot", "link", "linked directory"])
-def test_what_lies_outside_the_root_is_told_and_not_shipped(
-    kind: str, project: Path, build: Callable
-) -> None:
+def test_what_lies_outside_the_root_is_told_and_not_shipped(kind: str, project: Path, build: Callable) -> None:
     outside = project.parent / "outside"
     outside.mkdir()
     (outside / "x.csv").write_text("x")
@@ -398,14 +388,10 @@ def test_links_in_a_circle_end(project: Path, put: Callable, build: Callable) ->
     assert paths(build('load("data/")', include=["**/*.csv"])) == ["data/x.csv"]
 
 
-def test_absolute_paths_are_told_only_when_they_exist_and_are_not_the_systems(
-    project: Path, build: Callable
-) -> None:
+def test_absolute_paths_are_told_only_when_they_exist_and_are_not_the_systems(project: Path, build: Callable) -> None:
     there = project.parent / "there.csv"
     there.write_text("x")
-    snapshot = build(
-        f'open("{there}"); open("/gone/x.csv"); open("/etc/hostname"); open("/"); open("~/none")'
-    )
+    snapshot = build(f'open("{there}"); open("/gone/x.csv"); open("/etc/hostname"); open("/"); open("~/none")')
     assert paths(snapshot) == []
     told = [warning for warning in snapshot.warnings if "absolute" in warning]
     assert len(told) == 1
@@ -436,9 +422,7 @@ def test_too_many_bytes_are_refused_with_the_largest_and_the_remedies(
 ) -> None:
     for name, size in (("a", 100), ("b", 3000), ("c", 5000), ("d", 2048)):
         put(f"data/{name}.bin", b"x" * size)
-    monkeypatch.setattr(
-        "jupyter_mlops.snapshot.build.hash_file", lambda path: pytest.fail("hashed before the check")
-    )
+    monkeypatch.setattr("jupyter_mlops.snapshot.build.hash_file", lambda path: pytest.fail("hashed before the check"))
     with pytest.raises(SnapshotError) as caught:
         build('load("data/")', config=MLOps(snapshot_size_limit=4096))
     message, hint = caught.value.message, caught.value.hint

@@ -32,9 +32,7 @@ def test_a_directory_without_git_has_no_state(project: Path) -> None:
     assert (reading.state, reading.diff, reading.warnings) == (None, None, ())
 
 
-def test_a_machine_without_git_has_no_state(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_machine_without_git_has_no_state(repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     assert read_git(repository).state is None
     assert git_top_level(repository) is None
@@ -135,9 +133,7 @@ def test_secrets_are_not_in_the_diff(name: str, repository: Path) -> None:
     assert reading.state.dirty
 
 
-def test_a_diff_over_the_limit_is_only_hashed_and_told(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_diff_over_the_limit_is_only_hashed_and_told(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(git_room, "DIFF_LIMIT", 100)
     (repository / "a.txt").write_text("x" * 1000)
     reading = read_git(repository)

@@ -134,7 +134,11 @@ def test_a_writer_killed_in_mid_write_leaves_a_whole_store(url: str) -> None:
     )
     root = Path(__file__).parents[3]
     writer = subprocess.Popen(
-        [sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
+        [sys.executable, "-c", code, url],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
     )
     acknowledged = -1
     for line in writer.stdout:

@@ -50,10 +50,7 @@ def test_relative_stores_are_named_absolutely(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_browsers_address_has_no_credentials() -> None:
-    assert (
-        address.run_url("https://u:geheim1@h:1/mlflow/", "3", "r")
-        == "https://h:1/mlflow/#/experiments/3/runs/r"
-    )
+    assert address.run_url("https://u:geheim1@h:1/mlflow/", "3", "r") == "https://h:1/mlflow/#/experiments/3/runs/r"
     assert address.run_url("sqlite:////a.db", "3", "r") is None
     assert address.run_url("file:///a", "3", "r") is None
 

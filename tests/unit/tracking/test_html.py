@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from bs4 import BeautifulSoup
@@ -70,9 +70,9 @@ def assert_harmless(html: str) -> BeautifulSoup:
         for name, value in tag.attrs.items():
             text = " ".join(value) if isinstance(value, list) else str(value)
             assert not name.lower().startswith("on"), str(tag)[:300]
-            assert name not in ("srcdoc", "formaction", "action", "srcset", "background", "poster", "ping"), (
-                str(tag)[:300]
-            )
+            assert name not in ("srcdoc", "formaction", "action", "srcset", "background", "poster", "ping"), str(tag)[
+                :300
+            ]
             if name in ("src", "data"):
                 assert text.startswith("data:image/"), str(tag)[:300]
             if "href" in name:
@@ -228,9 +228,7 @@ def test_huge_outputs_are_bounded_and_say_so(tmp_path: Path) -> None:
     assert len(html) < TEXT_LIMIT + 1_000_000
 
 
-@pytest.mark.parametrize(
-    "content", ["", "no json", "[]", '{"cells": 3}', '{"nbformat": 4, "nbformat_minor": 5}']
-)
+@pytest.mark.parametrize("content", ["", "no json", "[]", '{"cells": 3}', '{"nbformat": 4, "nbformat_minor": 5}'])
 def test_what_is_no_notebook_is_refused_and_leaves_no_file(tmp_path: Path, content: str) -> None:
     with pytest.raises(NotebookError, match=r"executed\.ipynb cannot be shown"):
         export(tmp_path, content)

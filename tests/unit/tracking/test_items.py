@@ -55,9 +55,7 @@ def test_a_good_name_stays_as_it_is(name: str) -> None:
     assert items.suitable_name(name) == name
 
 
-@pytest.mark.parametrize(
-    "value", [None, True, 3, 0.1, float("nan"), float("-inf"), "text", [1, "a"], {"k": [1]}]
-)
+@pytest.mark.parametrize("value", [None, True, 3, 0.1, float("nan"), float("-inf"), "text", [1, "a"], {"k": [1]}])
 def test_a_value_is_written_as_mlflow_writes_it(value: object) -> None:
     assert items.param_text(value) == str(value)
 
@@ -71,9 +69,7 @@ def test_set_parameters_win_over_defaults_and_long_ones_are_named() -> None:
 
 def test_secrets_are_masked_in_names_and_values() -> None:
     texts, full, _ = items.params({"a": ["hunter22"]}, {"b": "x hunter22"}, Redactor(["hunter22"]))
-    tags = items.run_tags(
-        spec(tags={"hunter22": "hunter22"}, name="hunter22"), snapshot(), Redactor(["hunter22"])
-    )
+    tags = items.run_tags(spec(tags={"hunter22": "hunter22"}, name="hunter22"), snapshot(), Redactor(["hunter22"]))
     assert "hunter22" not in json.dumps([texts, full, tags])
 
 
@@ -115,9 +111,7 @@ def test_data_files_are_inputs_and_code_is_not() -> None:
 
 
 def test_only_so_many_inputs_are_logged() -> None:
-    assert (
-        len(items.datasets(snapshot(*[data_file(f"{n}.csv") for n in range(500)]), PLAIN)) == items.DATASETS
-    )
+    assert len(items.datasets(snapshot(*[data_file(f"{n}.csv") for n in range(500)]), PLAIN)) == items.DATASETS
 
 
 @given(st.dictionaries(st.text(max_size=5), st.text(max_size=50), max_size=300))

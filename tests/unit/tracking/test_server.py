@@ -11,12 +11,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
 import pytest
 
 from jupyter_mlops.errors import TrackingError
 from jupyter_mlops.tracking.server import check_tracking, ui_command
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path

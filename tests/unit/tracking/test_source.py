@@ -42,9 +42,7 @@ def test_the_first_literal_experiment_is_found(cells: tuple[str, ...], expected:
 
 
 def test_markdown_is_not_code() -> None:
-    nb = v4.new_notebook(
-        cells=[v4.new_markdown_cell("mlflow.set_experiment('a'); mlflow.set_tracking_uri('b')")]
-    )
+    nb = v4.new_notebook(cells=[v4.new_markdown_cell("mlflow.set_experiment('a'); mlflow.set_tracking_uri('b')")])
     assert experiment_in_source(nb) is None
     assert tracking_hazards(nb) == []
 
@@ -79,9 +77,7 @@ def test_a_password_in_such_a_call_is_not_repeated() -> None:
 
 def test_ordinary_notebooks_have_no_hazards() -> None:
     assert (
-        tracking_hazards(
-            notebook("import mlflow\nmlflow.set_experiment('a')\nwith mlflow.start_run():\n    pass")
-        )
+        tracking_hazards(notebook("import mlflow\nmlflow.set_experiment('a')\nwith mlflow.start_run():\n    pass"))
         == []
     )
     assert tracking_hazards(notebook("mlflow.set_experiment('a')", "mlflow.set_experiment('a')")) == []
