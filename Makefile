@@ -11,8 +11,8 @@ RUN = env -u PYTHONDONTWRITEBYTECODE PATH="$$(cd $(BIN) && pwd):$$PATH"
 PYTEST = $(RUN) pytest
 CHECKED = jupyter_mlops tests examples docs
 
-.PHONY: help venv demo ui lab test test-unit test-integration test-browser test-docs test-gpu lint format types \
-	contracts bench lock docs clean chromium
+.PHONY: help venv demo ui lab test test-unit test-integration test-browser test-docs test-cluster test-gpu cluster-up \
+	cluster-down lint format types contracts bench lock docs pictures clean chromium
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -53,7 +53,7 @@ ui: venv ## Open MLflow on the runs of this machine
 lab: venv ## Start JupyterLab on the examples
 	@$(RUN) jupyter lab --notebook-dir=examples
 
-test: lint types contracts test-unit test-integration test-browser test-docs ## Every check that needs no GPU
+test: lint types contracts test-unit test-integration test-browser test-docs test-cluster ## Every check that needs no GPU
 
 test-unit: venv ## Fast tests of single rooms
 	@echo "==> Unit tests"
@@ -67,9 +67,23 @@ test-browser: venv chromium ## A real Chromium on a real JupyterLab
 	@echo "==> Browser tests"
 	@$(PYTEST) tests -m "browser and not gpu"
 
+pictures: venv chromium ## Renew the pictures of the docs, by real runs in a real JupyterLab
+	@JUPYTER_MLOPS_SCREENSHOTS="$$PWD/docs/images" $(PYTEST) tests/browser/test_train_in_lab.py
+
 test-docs: venv ## The documentation against the code, its blocks, and the examples
 	@echo "==> Documentation and examples"
 	@$(PYTEST) tests/docs tests/examples
+
+test-cluster: venv ## A real Kubernetes on this machine (Linux, root), or on JUPYTER_MLOPS_TEST_KUBECONFIG
+	@echo "==> Cluster tests"
+	@$(RUN) python -m tests.cluster test
+
+cluster-up: venv ## Bring the tests' Kubernetes up and let it stay
+	@$(RUN) python -m tests.cluster up
+	@echo "To talk to it: eval \"\$$($(BIN)/python -m tests.cluster env)\"; kubectl get nodes"
+
+cluster-down: venv ## Take the tests' Kubernetes away, also after a crash
+	@$(RUN) python -m tests.cluster down
 
 test-gpu: venv ## What needs an NVIDIA GPU (Linux; installs the gpu extra)
 	@echo "==> GPU tests"

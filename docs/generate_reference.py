@@ -79,6 +79,15 @@ FAILURES: dict[FailureCode, tuple[str, str]] = {
         "The process that executes the run was killed, or the machine went down.",
         "`retry RUN`. Outputs up to the last finished cell are kept.",
     ),
+    FailureCode.NOT_STARTED: (
+        "Kubernetes could not start the run: image, Secret, volume, quota or rights.",
+        "The message names what is missing. Repair it, then `retry RUN`.",
+    ),
+    FailureCode.EVICTED: (
+        "Kubernetes took the run's place away (node lost, drained or full, or more important work), "
+        "more often than the profile's `retries`.",
+        "It was not your code: `retry RUN`, or a profile with another queue or priority.",
+    ),
     FailureCode.INTERNAL: (
         "A fault of this software, or of the runner.",
         "`logs --worker RUN` has the whole error. Please report it.",

@@ -16,7 +16,7 @@ from traitlets.config import Config, Configurable, JSONFileConfigLoader, PyFileC
 from traitlets.config.loader import ConfigFileNotFound
 
 from .errors import ConfigError, ProfileError, nearest
-from .profile import Profile
+from .profile import Profile, Toleration
 
 MIB = 2**20
 
@@ -150,7 +150,13 @@ def _profile(name: str, fields: dict[str, Any]) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise ProfileError(f"The profile '{name}' has a wrong {field}: {first['msg']}.") from None
+        if first["type"] == "extra_forbidden":
+            raise ProfileError(
+                f"The profile '{name}' has an unknown field '{field}'.",
+                hint=nearest(str(first["loc"][-1]), Toleration.model_fields, noun="field"),
+            ) from None
+        why = first["msg"].removeprefix("Value error, ")
+        raise ProfileError(f"The profile '{name}' has a wrong {field}: {why}.") from None
 
 
 def without_credentials(url: str) -> str:

@@ -14,6 +14,7 @@ Each has a sentence for the person (`str(error)`), a `code` for machines that is
     ├── StoreError              the store is locked, damaged, of a newer version, or away
     ├── TrackingError           MLflow is away or refused
     ├── ClusterError            the Dask cluster did not start or is gone
+    ├── KubernetesError         Kubernetes is away or refused
     └── RunFailedError          a run ended other than well
 """
 
@@ -111,6 +112,17 @@ class ClusterError(MLOpsError):
     """The Dask cluster did not start, or is gone."""
 
     code = "cluster"
+
+
+class KubernetesError(MLOpsError):
+    """Kubernetes is away, or refused.
+
+    Attributes:
+        retryable: Whether the same call may succeed a moment later.
+    """
+
+    code = "kubernetes"
+    retryable = False
 
 
 class RunFailedError(MLOpsError):

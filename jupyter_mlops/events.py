@@ -173,6 +173,7 @@ class EventWriter:
     """
 
     def __init__(self, run_dir: Path) -> None:
+        self._torn = False
         self._fd = os.open(run_dir / EVENTS_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         # A predecessor that was killed in mid-write leaves a line without an end: close it first.
         size = os.fstat(self._fd).st_size
@@ -191,7 +192,15 @@ class EventWriter:
         # The standard library's JSON: metrics may be nan or inf, which pydantic's would turn into null.
         data = event.model_dump()
         data["time"] = event.time.isoformat()
-        os.write(self._fd, json.dumps(data, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
+        line = json.dumps(data, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        if self._torn:
+            line = b"\n" + line
+        # A disk that becomes full takes the first part of a line and refuses the rest.
+        written = os.write(self._fd, line)
+        self._torn = self._torn or written < len(line)
+        while written < len(line):
+            written += os.write(self._fd, line[written:])
+        self._torn = False
 
     def close(self) -> None:
         """Close the file; writing afterwards is an error."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,7 +121,7 @@ class NotebookFront:
         """HTML where the core has some, else rich's own rendering for notebooks."""
         from IPython.display import HTML, display
 
-        if html is not None:
+        if html is not None and _has_kernel(self._shell):
             display(HTML(html))
             return
         from rich.console import Console
@@ -131,9 +131,19 @@ class NotebookFront:
 
     def figure(self, figure: Callable[[], Any]) -> bool:
         """Under the cell."""
-        from IPython.display import display
+        from io import BytesIO
 
-        display(figure())
+        from IPython.display import publish_display_data
+
+        # As a picture: a kernel shows figures themselves only once its notebook has set matplotlib up.
+        picture = BytesIO()
+        drawn = figure()
+        drawn.savefig(picture, format="png", dpi=2 * drawn.dpi)
+        width, height = (round(inches * drawn.dpi) for inches in drawn.get_size_inches())
+        publish_display_data(
+            {"image/png": picture.getvalue(), "text/plain": "<the plot of the runs>"},
+            {"image/png": {"width": width, "height": height}},
+        )
         return True
 
     def data(self, value: Any) -> None:
@@ -178,13 +188,33 @@ class NotebookFront:
             widget.wait()
             raise_unless_succeeded(widget.final, quiet=True)
 
+    def outputs(self, outputs: Sequence[Mapping[str, Any]]) -> None:
+        """Under the cell, as if it had run here."""
+        if not _has_kernel(self._shell):
+            from .cli.front import TerminalFront
+
+            TerminalFront().outputs(outputs)
+            return
+        import sys
+
+        from IPython.display import publish_display_data
+
+        for output in outputs:
+            if "data" in output:
+                publish_display_data(output["data"], output.get("metadata", {}))
+            elif output.get("output_type") == "error":
+                sys.stderr.write("\n".join(output.get("traceback", [])) + "\n")
+            else:
+                stream = sys.stderr if output.get("name") == "stderr" else sys.stdout
+                stream.write("".join(output.get("text", "")))
+
     def take_results(self, names: Mapping[str, Any]) -> None:
         """Into the session."""
         self._shell.push(dict(names))
 
-    def namespace(self) -> Mapping[str, Any]:
+    def namespace(self) -> dict[str, Any]:
         """The session's names."""
-        found: Mapping[str, Any] = self._shell.user_ns
+        found: dict[str, Any] = self._shell.user_ns
         return found
 
     def open(self, target: str) -> None:

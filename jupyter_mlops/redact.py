@@ -24,6 +24,8 @@ class Redactor:
         # Longest first, so that a secret that contains another is masked whole.
         values = sorted({value for value in secrets if len(value) >= _SHORTEST}, key=len, reverse=True)
         self._pattern = re.compile("|".join(map(re.escape, values))) if values else None
+        encoded = [re.escape(value.encode("utf-8", "surrogateescape")) for value in values]
+        self._bytes = re.compile(b"|".join(encoded)) if encoded else None
 
     @classmethod
     def from_environment(cls, name_pattern: str, environ: Mapping[str, str] | None = None) -> Redactor:
@@ -41,6 +43,10 @@ class Redactor:
     def text(self, text: str) -> str:
         """The text with every secret replaced by `***`."""
         return self._pattern.sub(MASK, text) if self._pattern else text
+
+    def found_in(self, data: bytes | memoryview) -> bool:
+        """Whether a secret stands in the bytes, as UTF-8: for what cannot be masked, such as a pickle."""
+        return self._bytes is not None and self._bytes.search(data) is not None
 
     def data(self, value: Any) -> Any:
         """The same for every string in lists and dicts, keys included."""

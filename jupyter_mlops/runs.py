@@ -114,22 +114,24 @@ class Runs:
             UsageError: the notebook, a parameter, the profile or the files.
         """
         from .notebook.document import read_notebook, resolve_kernel, strip_outputs
-        from .notebook.parameters import bind_parameters, read_parameters
+        from .notebook.parameters import accepts_any_name, bind_parameters, parameterize, read_parameters
         from .snapshot import build_snapshot
         from .tracking.source import experiment_in_source, tracking_hazards
 
         notebook = notebook.expanduser().absolute()
         nb = content if content is not None else read_notebook(notebook)
         profile = profile or self.config.profile()
-        resolve_kernel(nb, kernel_name)
+        kernel = resolve_kernel(nb, kernel_name)
         bound = bind_parameters(
             read_parameters(nb),
             text=assignments or {},
             values=parameters or {},
             secret_pattern=self.config.secret_pattern,
+            any_name=accepts_any_name(nb),
         )
         runner = get_runner(profile.runner, self.config)
         stripped = strip_outputs(nb)
+        parameterize(stripped, bound, kernel)  # refuses what the kernel's language cannot carry
         snapshot = build_snapshot(
             notebook,
             stripped,

@@ -1,7 +1,6 @@
 """`RunSpec`: what to run, with what, on what. Everything that starts a run makes one, and a runner takes nothing else.
 
-Also the words for how a run stands (`RunState`) and why it ended badly (`FailureCode`). Knows no runner, no MLflow
-and no store: each of them maps these words at its own border.
+Knows no runner, no MLflow and no store.
 """
 
 from __future__ import annotations
@@ -9,49 +8,18 @@ from __future__ import annotations
 import json
 import secrets
 from datetime import datetime, timezone
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from .profile import Profile
+from .states import FailureCode, RunState
+
+__all__ = ["FailureCode", "JSONValue", "RunSpec", "RunState", "new_run_id"]
 
 JSONValue = Any
 """None, bool, int, float (nan and inf too), str, list of these, dict of str to these."""
-
-
-class RunState(str, Enum):
-    """How a run stands."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether nothing can follow it."""
-        return self in (RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED)
-
-
-class FailureCode(str, Enum):
-    """Why a run ended other than well; each has its own sentence and remedy."""
-
-    CELL_FAILED = "cell_failed"
-    KERNEL_DIED = "kernel_died"
-    OUT_OF_MEMORY = "out_of_memory"
-    CELL_TIMEOUT = "cell_timeout"
-    RUN_TIMEOUT = "run_timeout"
-    CANCELLED = "cancelled"
-    KERNEL_MISSING = "kernel_missing"
-    KERNEL_START = "kernel_start"
-    NOTEBOOK_INVALID = "notebook_invalid"
-    DISK_FULL = "disk_full"
-    MLFLOW_UNREACHABLE = "mlflow_unreachable"
-    WORKER_DIED = "worker_died"
-    INTERNAL = "internal"
 
 
 def new_run_id() -> str:
@@ -87,7 +55,7 @@ class RunSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run_id: str = Field(default_factory=new_run_id, pattern=r"^[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?$")
-    run_key: str | None = None
+    run_key: str | None = Field(default=None, min_length=1, max_length=255)
     name: str = Field(min_length=1)
     notebook: str
     source: str

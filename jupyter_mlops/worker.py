@@ -16,14 +16,24 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
 import psutil
 
+from .startup import start_quickly
+
 PROCESS_FILE = "worker.json"
+HEARTBEAT = 30.0
+"""Seconds between two touches of the process file, by which another machine sees that this one lives."""
+
+_STOP_PATIENCE = 300.0
+"""Seconds that an engine has to end in order, results sent, after it was told to stop."""
 _PR_SET_CHILD_SUBREAPER = 36
+_LINUX: bool = sys.platform == "linux"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,108 +58,221 @@ def supervise(run_dir: Path) -> int:
     """Start the engine, wait for it, clean up after it, and leave a record in any case."""
     write_process_file(run_dir, os.getpid())
     become_subreaper()
-    engine = subprocess.Popen(
-        [sys.executable, "-m", "jupyter_mlops.worker", str(run_dir), "--engine"], stdin=subprocess.DEVNULL
-    )
+    engine: subprocess.Popen[bytes] | None = None
+    told: float | None = None
 
     def pass_on(_signal: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            engine.send_signal(signal.SIGTERM)
+        nonlocal told
+        told = told or time.monotonic()
+        if engine is not None:
+            with contextlib.suppress(ProcessLookupError):
+                engine.send_signal(signal.SIGTERM)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, pass_on)
+    engine = subprocess.Popen(
+        [sys.executable, "-m", "jupyter_mlops.worker", str(run_dir), "--engine"], stdin=subprocess.DEVNULL
+    )
+    if told is not None:
+        engine.send_signal(signal.SIGTERM)
+    write_process_file(run_dir, os.getpid(), engine.pid)
+
+    def watch() -> None:
+        while True:
+            time.sleep(HEARTBEAT)
+            with contextlib.suppress(OSError):
+                os.utime(run_dir / PROCESS_FILE)
+            if told is not None and time.monotonic() - told > _STOP_PATIENCE:
+                engine.kill()
+
+    threading.Thread(target=watch, name="mlops-heartbeat", daemon=True).start()
     returncode = engine.wait()
-    _end_descendants()
+    end_processes(run_dir.name, descendants=True)
+    from .engine.outcome import describe_exit
+    from .engine.publish import recorded_outcome
 
-    from .engine.publish import queue_publication, recorded_outcome
-
-    outcome = recorded_outcome(run_dir)
-    if outcome is None:
-        write_death(run_dir, _how(returncode))
-        queue_publication(run_dir)
+    if record_death(run_dir, describe_exit(returncode), told_to_stop=told is not None):
         subprocess.run(
             [sys.executable, "-m", "jupyter_mlops.worker", str(run_dir), "--publish"],
             stdin=subprocess.DEVNULL,
             check=False,
         )
-        _end_descendants()
-        return 1
-    return {"succeeded": 0, "cancelled": 130}.get(outcome.state.value, 1)
+        end_processes(run_dir.name, descendants=True)
+    outcome = recorded_outcome(run_dir)
+    return 1 if outcome is None else _exit_code(outcome.state.value)
 
 
-def write_death(run_dir: Path, how: str) -> None:
-    """Record that the run's engine ended without a record of its own."""
+def record_death(run_dir: Path, how: str, *, told_to_stop: bool = False) -> bool:
+    """Record that a run has ended whose processes left no record of their own; its results are still to be sent.
+
+    Any number of processes may do so at once: one does.
+
+    Args:
+        run_dir: The run's directory; all of its processes are gone.
+        how: The end of the sentence "The process of the run died: ...".
+        told_to_stop: Whether somebody had asked it to end.
+
+    Returns:
+        Whether a record was made; False when there is one.
+
+    Raises:
+        OSError: the directory cannot be written; a later look does it.
+    """
     from .engine.execute import CANCEL_FILE, cancel_outcome
     from .engine.outcome import Outcome
+    from .engine.publish import queue_publication, recorded_outcome
     from .events import EventWriter, RunEvent, read_events
     from .spec import FailureCode, RunState
 
-    if (run_dir / CANCEL_FILE).exists():
-        outcome = cancel_outcome(run_dir)
-    else:
-        outcome = Outcome(
-            RunState.FAILED, FailureCode.WORKER_DIED, f"The process of the run died: {how}.",
-            f"`jupyter mlops retry {run_dir.name}` runs the same snapshot again.",
-        )  # fmt: skip
-    known = [event for event in read_events(run_dir) if isinstance(event, RunEvent)]
-    facts = known[-1].model_dump(include={"mlflow_run_id", "mlflow_url", "total_cells"}) if known else {}
-    writer = EventWriter(run_dir)
-    writer.write(RunEvent(state=outcome.state, code=outcome.code, message=outcome.message, hint=outcome.hint, **facts))
-    writer.close()
+    with _one_at_a_time(run_dir):
+        if recorded_outcome(run_dir) is not None:
+            return False
+        if told_to_stop or (run_dir / CANCEL_FILE).exists():
+            outcome = cancel_outcome(run_dir)
+        else:
+            outcome = Outcome(
+                RunState.FAILED, FailureCode.WORKER_DIED, f"The process of the run died: {how}.",
+                f"`jupyter mlops retry {run_dir.name}` runs the same snapshot again; "
+                f"`jupyter mlops logs --worker {run_dir.name}` shows what it printed.",
+            )  # fmt: skip
+        known = [event for event in read_events(run_dir) if isinstance(event, RunEvent)]
+        facts = known[-1].model_dump(include={"mlflow_run_id", "mlflow_url", "total_cells"}) if known else {}
+        queue_publication(run_dir)
+        writer = EventWriter(run_dir)
+        try:
+            writer.write(
+                RunEvent(state=outcome.state, code=outcome.code, message=outcome.message, hint=outcome.hint, **facts)
+            )
+        finally:
+            writer.close()
+    return True
 
 
-def write_process_file(run_dir: Path, pid: int) -> None:
-    """Say which process a run is; with its start time, because process ids are used again."""
-    content = {"pid": pid, "create_time": psutil.Process(pid).create_time(), "host": socket.gethostname()}
+@contextlib.contextmanager
+def _one_at_a_time(run_dir: Path) -> Iterator[None]:
+    """Held by one process at a time, and let go when that is killed."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (run_dir / ".recording").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_process_file(run_dir: Path, pid: int, engine: int | None = None, *, only_if_missing: bool = False) -> None:
+    """Say which processes a run is.
+
+    Args:
+        run_dir: The run's directory.
+        pid: The supervisor.
+        engine: Its engine, once there is one.
+        only_if_missing: Leave a file alone that is there already.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    content: dict[str, object] = {"pid": pid, "born": birth_of(pid), "host": socket.gethostname()}
+    if engine is not None:
+        content["engine"] = {"pid": engine, "born": birth_of(engine)}
+    target = run_dir / PROCESS_FILE
     temporary = run_dir / f".{PROCESS_FILE}.{os.getpid()}"
     temporary.write_text(json.dumps(content), encoding="utf-8")
-    temporary.replace(run_dir / PROCESS_FILE)
+    if not only_if_missing:
+        temporary.replace(target)
+        return
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        pass
+    except OSError:  # no hard links on this file system
+        if not target.exists():
+            temporary.replace(target)
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+
+
+def birth_of(pid: int) -> str | None:
+    """What tells a process from a later one of the same id; None when there is no such process, or it is a zombie.
+
+    On Linux its start in ticks and the boot: what psutil calls its creation time moves when the clock is set.
+    """
+    try:
+        if _LINUX:
+            # The name of the program, in parentheses, may hold anything.
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+            return None if fields[0] in (b"Z", b"X") else f"{boot} {int(fields[19])}"
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.3f}"
+    except (OSError, psutil.Error):
+        return None
 
 
 def become_subreaper() -> None:
     """Have orphaned descendants handed to this process (Linux), so that it can end them."""
-    if sys.platform == "linux":
+    if _LINUX:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _end_descendants() -> None:
-    """End everything that is left of the run: kernels and Dask workers live in sessions of their own."""
-    for patience in (3.0, 0.0):
-        family = psutil.Process().children(recursive=True)
+def end_processes(run_id: str, *, descendants: bool = False) -> None:
+    """End everything that is left of a run: kernels and Dask workers live in sessions of their own.
+
+    Found are all processes of this user that carry the run's id in their environment, as the kernel and what it starts
+    do.
+
+    Args:
+        run_id: The run's.
+        descendants: Also every descendant of this process.
+    """
+    for patience in (3.0, 1.0, 1.0, 5.0):  # what is killed may just have started another
+        family = _carriers(run_id)
+        if descendants:
+            family |= set(psutil.Process().children(recursive=True))
+        if not family:
+            break
         for process in family:
             with contextlib.suppress(psutil.Error):
-                process.terminate() if patience else process.kill()
-        psutil.wait_procs(family, timeout=patience or 5.0)
-    # As a subreaper this process also buries what it did not start.
-    with contextlib.suppress(ChildProcessError):
-        deadline = time.monotonic() + 1
-        while time.monotonic() < deadline and os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+                process.terminate() if patience == 3.0 else process.kill()
+        psutil.wait_procs(family, timeout=patience)
+    if descendants:  # as a subreaper this process also buries what it did not start
+        with contextlib.suppress(ChildProcessError):
+            deadline = time.monotonic() + 1
+            while time.monotonic() < deadline and os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
-def _how(returncode: int) -> str:
-    if returncode >= 0:
-        return f"exit code {returncode}"
-    with contextlib.suppress(ValueError):
-        return f"signal {signal.Signals(-returncode).name}"
-    return f"signal {-returncode}"
+def _carriers(run_id: str) -> set[psutil.Process]:
+    me = psutil.Process()
+    mine = {me, *me.parents()}
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            carries = process.environ().get("JUPYTER_MLOPS_RUN_ID") == run_id
+            if carries and process not in mine and process.status() != psutil.STATUS_ZOMBIE:
+                found.add(process)
+    return found
+
+
+def _exit_code(state: str) -> int:
+    return {"succeeded": 0, "cancelled": 130}.get(state, 1)
 
 
 def _engine(run_dir: Path) -> int:
-    skip_slow_imports()
+    start_quickly()
     from .engine.execute import execute_run
 
     outcome = execute_run(run_dir, parent_pid=os.getppid())
     sys.stdout.flush()
     sys.stderr.flush()
-    code = {"succeeded": 0, "cancelled": 130}.get(outcome.state.value, 1)
     # Not sys.exit: a thread of a library that does not end would keep a finished run alive.
-    os._exit(code)
+    os._exit(_exit_code(outcome.state.value))
 
 
 def _publish(run_dir: Path) -> int:
-    skip_slow_imports()
+    start_quickly()
     from .config import load_config
     from .engine.publish import publish_recorded
     from .errors import MLOpsError
@@ -160,15 +283,6 @@ def _publish(run_dir: Path) -> int:
         sys.stderr.write(f"{error.message}\n")
         return 1
     return 0
-
-
-def skip_slow_imports() -> None:
-    """Leave out `rfc3987_syntax`: jsonschema imports it if it can, for a format check that no notebook needs.
-
-    It builds its grammar at import, which takes longer (0.9 s) than everything else of a run's start together.
-    Only for processes that are ours alone.
-    """
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

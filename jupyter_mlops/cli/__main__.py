@@ -7,9 +7,9 @@ import sys
 
 def main() -> None:
     """Run the command line and exit: 0 fine, 1 a run failed, 2 wrong use, 130 the view was interrupted."""
-    from ..worker import skip_slow_imports
+    from ..startup import start_quickly
 
-    skip_slow_imports()
+    start_quickly()
     from .app import mlops
 
     mlops.main(prog_name="jupyter mlops", args=_arguments())

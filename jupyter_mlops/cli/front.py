@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import RunFailedError, UsageError
-from ..events import RunEvent
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ..events import RunEvent
     from ..runs import Runs
     from ..store.models import RunRecord
 
@@ -41,24 +41,27 @@ class Front(Protocol):
     def show(self, renderable: Any, html: str | None = None) -> None:
         """A rich renderable, or its HTML where there is a browser."""
 
-    def figure(self, figure: Any) -> bool:
-        """Show a matplotlib figure here; False where that cannot be."""
+    def figure(self, figure: Callable[[], Any]) -> bool:
+        """Show the matplotlib figure that this makes; False, and it is not made, where that cannot be."""
 
     def data(self, value: Any) -> None:
         """JSON for a program."""
 
-    def follow(self, record: RunRecord, *, wait: bool, json_lines: bool = False) -> None:
+    def follow(self, record: RunRecord, *, wait: bool | None, json_lines: bool = False) -> None:
         """Show the run's progress until its end, or beside the work where the front can.
 
         Raises:
             RunFailedError: it was waited for and did not succeed.
         """
 
+    def outputs(self, outputs: Sequence[Mapping[str, Any]]) -> None:
+        """What a cell displayed that ran elsewhere, as outputs of the notebook format."""
+
     def take_results(self, names: Mapping[str, Any]) -> None:
         """Names that an offloaded cell assigned."""
 
-    def namespace(self) -> Mapping[str, Any]:
-        """The names of the session that a cell came from; empty in a terminal."""
+    def namespace(self) -> dict[str, Any]:
+        """The names of the session that a cell came from, to read only; empty in a terminal."""
 
     def open(self, target: str) -> None:
         """Open a URL or a file for the person."""
@@ -104,7 +107,7 @@ class TerminalFront:
         """Through rich."""
         self.console.print(renderable)
 
-    def figure(self, figure: Any) -> bool:
+    def figure(self, figure: Callable[[], Any]) -> bool:
         """A terminal shows no figures."""
         return False
 
@@ -112,11 +115,11 @@ class TerminalFront:
         """JSON on standard output; nan and inf as Python's JSON writes them."""
         sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
-    def follow(self, record: RunRecord, *, wait: bool, json_lines: bool = False) -> None:
+    def follow(self, record: RunRecord, *, wait: bool | None, json_lines: bool = False) -> None:
         """Progress until the end. Ctrl-C leaves the view, not the run."""
         from ..progress.terminal import show_progress
 
-        if not wait:
+        if wait is False:
             return
         final = show_progress(
             self.runs.events(record, follow=True),
@@ -128,10 +131,21 @@ class TerminalFront:
         self.runs.get(record.run_id)
         raise_unless_succeeded(final, quiet=True)
 
+    def outputs(self, outputs: Sequence[Mapping[str, Any]]) -> None:
+        """As text, and only after a live view: that one leaves nothing of them, while a log has had them already."""
+        from ..progress.state import printable
+
+        if not self.console.is_terminal:
+            return
+        for output in outputs:
+            text = output.get("text", output.get("data", {}).get("text/plain", ""))
+            sys.stdout.write(printable("".join(text), keep_lines=True))
+        sys.stdout.flush()
+
     def take_results(self, names: Mapping[str, Any]) -> None:
         """There is no session to put them in."""
 
-    def namespace(self) -> Mapping[str, Any]:
+    def namespace(self) -> dict[str, Any]:
         """A terminal has no names."""
         return {}
 
@@ -153,7 +167,7 @@ def raise_unless_succeeded(final: RunEvent | None, *, quiet: bool) -> None:
     Raises:
         RunFailedError: the run failed or was cancelled.
     """
-    from ..spec import RunState
+    from ..states import RunState
 
     if final is None or final.state is RunState.SUCCEEDED:
         return

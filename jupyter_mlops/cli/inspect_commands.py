@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..spec import RunState
+from ..states import RunState
 from .options import moment
 
 
@@ -157,11 +158,12 @@ def compare(ctx: click.Context, names: tuple[str, ...], plot: str | None, everyt
     if as_json:
         here.data(to_dict(comparison))
     else:
-        here.show(to_table(comparison, only_different=not everything), html=to_html(comparison))
+        different = not everything
+        here.show(to_table(comparison, only_different=different), html=to_html(comparison, only_different=different))
     if plot is not None:
         plot_comparison(comparison, Path(plot))
         here.say(f"The plot is in {plot}")
-    elif not as_json:
+    elif comparison.metrics and not as_json:
         here.figure(lambda: plot_comparison(comparison, None))
 
 
@@ -184,8 +186,7 @@ def diff(ctx: click.Context, first: str, second: str, no_outputs: bool) -> None:
         if not path.exists():
             raise NotFoundError(f"The run {record.run_id} has no executed notebook (it is {record.state.value}).")
         paths.append(path)
-    color = click.get_text_stream("stdout").isatty()
-    text = diff_notebooks(paths[0], paths[1], outputs=not no_outputs, color=color)
+    text = diff_notebooks(paths[0], paths[1], outputs=not no_outputs, color=sys.stdout.isatty())
     click.echo(text if text.strip() else "The notebooks are the same.")
 
 

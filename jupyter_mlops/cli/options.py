@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..config import MLOps
 from ..errors import ParameterError, UsageError
-from ..profile import Profile
+
+if TYPE_CHECKING:
+    from ..config import MLOps
+    from ..profile import Profile
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -46,13 +47,15 @@ def json_parameters(text: str | None) -> dict[str, Any]:
     Raises:
         ParameterError: it is no JSON object.
     """
+    from ..notebook.strict_json import UnfitError, parse_json
+
     if text is None:
         return {}
     try:
-        found = json.loads(text)
-    except ValueError as error:
+        found = parse_json(text)
+    except (ValueError, UnfitError, RecursionError) as error:
         raise ParameterError(
-            f"--json-params is no JSON: {error}.", hint="""For example: --json-params '{"lr": 0.1}'"""
+            f"--json-params cannot be read: {error}.", hint="""For example: --json-params '{"lr": 0.1}'"""
         ) from None
     if not isinstance(found, dict):
         raise ParameterError("--json-params is no JSON object.", hint="""For example: --json-params '{"lr": 0.1}'""")

@@ -111,41 +111,88 @@ def train(
 def run(ctx: click.Context, /, script: str | None, wait: bool, name: str | None, **options: Any) -> None:
     """Run one cell elsewhere (`%%mlops run`), or a Python file.
 
-    The cell's names go with it; the names that it assigns come back.
+    The values that the cell reads go with it; what it assigns, makes or changes comes back.
     """
     from ..errors import UsageError
-    from ..offload import load_results, offload_cell
+    from ..offload import CELL_TAG, offload_cell, offload_script
 
     here = _front(ctx)
-    if here.cell is not None and script is None:
-        source = here.cell
-    elif script is not None:
-        try:
-            source = Path(script).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"The file {script} cannot be read: {error}.") from None
-    else:
-        raise UsageError("There is nothing to run.", hint="Write %%mlops run above a cell, or name a Python file.")
     runs = here.runs
     profile = chosen_profile(runs.config, options)
-    offload = offload_cell(source, here.namespace())
-    stem = Path(script).stem if script else "cell"
-    place = (Path(script).absolute().parent if script else Path.cwd()) / f"{stem}.ipynb"
+    if (here.cell is None) == (script is None):
+        problem = "There is nothing to run." if script is None else f"Run either the cell or {script}, not both."
+        raise UsageError(problem, hint="Write %%mlops run above a cell, or name a Python file.")
+    if script is not None:
+        offload = offload_script(Path(script))
+        place, sent = Path(f"{Path(script).absolute()}.ipynb"), ""
+        tag = {}
+    else:
+        offload = offload_cell(here.cell, here.namespace(), config=runs.config)
+        place = Path.cwd() / f"{_notebook_stem(here)}cell.ipynb"
+        sent = f", with {', '.join(offload.names_in)}" if offload.names_in else ", with no values of the session"
+        tag = {CELL_TAG: "true"}
     prepared = runs.prepare(
-        place, content=offload.notebook, extra_files=offload.files, profile=profile, name=name or stem, **options
+        place,
+        content=offload.notebook,
+        extra_files=offload.files,
+        profile=profile,
+        name=name or (Path(script).stem if script else place.stem),
+        tags=tag,
+        **options,
     )
-    sent = f"with {', '.join(offload.names_in)}" if offload.names_in else "with no names"
+    here.say(*offload.notices, *prepared.notices)
     record = runs.submit(prepared)
-    here.say(f"Run {record.run_id} of {record.name}, {sent}")
-    if not wait:
+    here.say(f"Run {record.run_id} of {record.name}{sent}")
+    if wait:
+        _come_back(here, record)
+    elif script is not None:
         here.say(f"Follow it: attach {record.run_id}")
+    else:
+        here.say(f"Its results: %mlops attach {record.run_id} --wait")
+
+
+def _notebook_stem(here: Any) -> str:
+    """What an offloaded cell is called after: its notebook, when that is known."""
+    from ..errors import NotebookError
+
+    try:
+        return f"{here.notebook(None).stem}-"
+    except NotebookError:
+        return ""
+
+
+def _come_back(here: Any, record: Any) -> None:
+    """Follow a run of one cell to its end; show what the cell displayed and take what it left."""
+    from ..engine.publish import EXECUTED_NOTEBOOK
+    from ..errors import RunFailedError
+    from ..offload import cell_outputs
+
+    files = here.runs.files(record)
+    try:
+        here.follow(record, wait=True)
+    except RunFailedError:
+        here.outputs(cell_outputs(files / EXECUTED_NOTEBOOK))
+        raise
+    if not here.runs.get(record.run_id).state.is_terminal:  # the view was closed before the end
+        here.say(f"The run goes on. Its results: %mlops attach {record.run_id} --wait")
         return
-    here.follow(record, wait=True)
-    directory = runs.files(record) / "work" / Path(prepared.spec.notebook).parent
-    results = load_results(directory / "results.pkl")
-    here.take_results(results)
-    if results:
-        here.say(f"Back: {', '.join(sorted(results))}")
+    here.outputs(cell_outputs(files / EXECUTED_NOTEBOOK))
+    if here.namespace():
+        _take_results(here, files)
+
+
+def _take_results(here: Any, files: Path) -> None:
+    from ..offload import load_results
+
+    results = load_results(files, here.namespace())
+    here.take_results(results.values)
+    new = sorted(set(results.values) - set(results.changed))
+    if new:
+        here.say(f"Back: {', '.join(new)}")
+    if results.changed:
+        here.say(f"Changed by the cell: {', '.join(results.changed)}")
+    for name, problem in results.problems.items():
+        here.say(f"'{name}' stayed behind: {problem}.")
 
 
 @click.command()
@@ -154,9 +201,18 @@ def run(ctx: click.Context, /, script: str | None, wait: bool, name: str | None,
 @click.option("--wait/--detach", default=None, help="In a notebook: hold the cell until the run has ended.")
 @click.pass_context
 def attach(ctx: click.Context, run_name: str, wait: bool | None, as_json: bool) -> None:
-    """Show the progress of a run again, from wherever you are."""
+    """Show the progress of a run again, from wherever you are.
+
+    With --wait in a notebook, the results of a cell that was run elsewhere come back as well.
+    """
+    from ..offload import CELL_TAG
+
     here = _front(ctx)
-    here.follow(here.runs.get(run_name), wait=True if wait is None and as_json else wait, json_lines=as_json)
+    record = here.runs.get(run_name)
+    if wait and not as_json and here.namespace() and CELL_TAG in here.runs.spec(record.run_id).tags:
+        _come_back(here, record)
+        return
+    here.follow(record, wait=True if wait is None and as_json else wait, json_lines=as_json)
 
 
 @click.command()

@@ -46,7 +46,7 @@ class _Held:
     state_file: Path | None
 
     def alive(self) -> bool:
-        return self.client.status == "running" and self.cluster.status.name == "running"
+        return bool(self.client.status == "running" and self.cluster.status.name == "running")
 
 
 _lock = threading.RLock()

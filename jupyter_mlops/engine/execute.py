@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import MLOps, load_config
 from ..errors import MLOpsError
-from ..events import Event, EventWriter, MetricEvent, NoticeEvent, ResourceEvent, RunEvent
+from ..events import Event, EventWriter, MetricEvent, NoticeEvent, RunEvent
 from ..redact import Redactor
 from ..spec import FailureCode, RunSpec, RunState
 from .outcome import EngineStop, Outcome, over_memory_limit
 from .publish import EXECUTED_NOTEBOOK, publish_run, queue_publication
 from .resources import ResourceMonitor, count_oom_kills
-from .stop import Stopper, end_tree
+from .stop import Stopper, end_tree, kernel_process
 
 if TYPE_CHECKING:
+    import psutil
+
     from ..snapshot import Snapshot
     from ..tracking.mlflow_run import BegunRun
     from .papermill_engine import MLOpsClient
@@ -32,23 +34,26 @@ if TYPE_CHECKING:
 _METRIC_INTERVAL = 2.0
 """Seconds between two looks at the metrics in MLflow."""
 CANCEL_FILE = "cancel.json"
+RUN_ID_VARIABLE = "JUPYTER_MLOPS_RUN_ID"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class RunLog:
-    """The run's events, safe to use from every thread; a full disk ends the run instead of raising anywhere.
+    """The run's events, safe to use from every thread; what cannot be written ends the run and raises nowhere.
 
     Args:
         run_dir: The run's directory.
         redactor: Masks secrets in messages.
-        disk_full: Called once when an event could not be written.
+        cannot_write: Called when an event could not be written, or on a full disk anything else of the run.
     """
 
-    def __init__(self, run_dir: Path, redactor: Redactor, disk_full: Callable[[], None]) -> None:
+    def __init__(self, run_dir: Path, redactor: Redactor, cannot_write: Callable[[OSError], None]) -> None:
         self._writer = EventWriter(run_dir)
         self._redactor = redactor
-        self._disk_full = disk_full
+        self._cannot_write = cannot_write
         self._lock = threading.Lock()
         self._known: dict[str, Any] = {}
+        self._told = False
 
     def emit(self, event: Event) -> None:
         """Write one event, secrets masked."""
@@ -60,8 +65,16 @@ class RunLog:
         with self._lock:
             try:
                 self._writer.write(event.model_copy(update=text) if text else event)
-            except OSError:
-                self._disk_full()
+            except OSError as error:
+                self._cannot_write(error)
+
+    def cannot_write(self, error: OSError) -> None:
+        """An output or the notebook could not be written: on a full disk the run ends, else the person is told."""
+        if error.errno in _FULL:
+            self._cannot_write(error)
+        elif not self._told:
+            self._told = True
+            self.emit(NoticeEvent(level="warning", message=f"Something of the run could not be written: {error}"))
 
     def phase(self, phase: str, *, state: RunState = RunState.PENDING, **facts: Any) -> None:
         """Tell what the run is doing now, and what it has learned about itself so far."""
@@ -103,14 +116,15 @@ def execute_run(run_dir: Path, *, parent_pid: int | None = None) -> Outcome:
     stopper = Stopper(config.interrupt_grace)
     reserve = _DiskReserve(run_dir)
 
-    def disk_full() -> None:
-        reserve.release()
-        stopper.request(_disk_full(run_dir), at_once=True)
+    def cannot_write(error: OSError) -> None:
+        # The reserve stays until the kernel is gone: what fills the disk would take it at once.
+        if stopper.reason is None:
+            stopper.request(_os_outcome(error, run_dir), at_once=True)
 
-    log = RunLog(run_dir, redactor, disk_full)
+    log = RunLog(run_dir, redactor, cannot_write)
     _listen_to_signals(run_dir, stopper)
     _watch_time(spec, stopper)
-    _watch_parent(parent_pid, stopper)
+    _watch_outside(run_dir, parent_pid, stopper)
     log.phase("preparing", total_cells=None)
     run = _Execution(spec, run_dir, config, redactor, stopper, log)
     try:
@@ -121,7 +135,7 @@ def execute_run(run_dir: Path, *, parent_pid: int | None = None) -> Outcome:
         outcome = stopper.reason or _os_outcome(error, run_dir)
     except MLOpsError as error:
         code = FailureCode(error.code) if error.code in set(FailureCode) else FailureCode.INTERNAL
-        outcome = Outcome(RunState.FAILED, code, error.message, error.hint)
+        outcome = stopper.reason or Outcome(RunState.FAILED, code, error.message, error.hint)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run needs a record
         outcome = stopper.reason or _internal(error, run_dir)
     if outcome.code is FailureCode.DISK_FULL:
@@ -173,15 +187,22 @@ class _Execution:
         with ThreadPoolExecutor(1, thread_name_prefix="mlops-mlflow") as pool:
             # MLflow's own import takes longer than a kernel's start: both at once.
             begun = pool.submit(self._begin, snapshot, nb)
+            self._raise_if_stopped()
             self.log.phase("starting the kernel")
             environment = {} if from_inside else self._kernel_environment(begun.result())
-            manager = self._start_kernel(kernel_name, notebook.parent, environment)
+            manager = self._start_kernel(kernel_name, notebook.parent, {**self._own_variables(), **environment})
+            kernel = kernel_process(manager)
+            self.stopper.watch_kernel(kernel)
             try:
                 return self._execute_cells(nb, kernel_name, manager, begun if from_inside else None, snapshot)
             finally:
-                _end_kernel(manager, self.stopper)
+                _end_kernel(manager, kernel, self.stopper)
                 if self.monitor is not None:
                     self.monitor.stop()
+
+    def _raise_if_stopped(self) -> None:
+        if self.stopper.reason is not None:
+            raise EngineStop(self.stopper.reason)
 
     def _begin(self, snapshot: Snapshot, nb: Any) -> BegunRun:
         from ..notebook.parameters import read_parameters
@@ -201,24 +222,39 @@ class _Execution:
         from ..tracking.mlflow_run import kernel_environment
 
         self.log.phase("starting the kernel", mlflow_run_id=begun.mlflow_run_id, mlflow_url=begun.url)
-        return {
-            **kernel_environment(begun, self.spec, uri=self.uri),
+        return kernel_environment(begun, self.spec, uri=self.uri)
+
+    def _own_variables(self) -> dict[str, str]:
+        """What the kernel and everything that it starts carry from their first moment.
+
+        `RUN_ID_VARIABLE` is also how leftovers of a run are found when all of its own processes were killed.
+        """
+        variables = {
+            RUN_ID_VARIABLE: self.spec.run_id,
             "JUPYTER_MLOPS_RUN_DIR": str(self.run_dir),
-            "JUPYTER_MLOPS_RUN_ID": self.spec.run_id,
             "JUPYTER_MLOPS_SOURCE": self.spec.source,
         }
+        if self.spec.profile.gpus is not None:
+            from ..cluster.local import visible_gpus
+
+            gpus = visible_gpus()[: self.spec.profile.gpus] if self.spec.profile.gpus else []
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        return variables
 
     def _start_kernel(self, kernel_name: str, directory: Path, environment: dict[str, str]) -> Any:
-        from jupyter_client.manager import KernelManager
+        # The asynchronous one: with the other, nbclient would neither see that the kernel has died nor keep a
+        # cell's time limit, because waiting for output would hold up everything else.
+        from jupyter_client.manager import AsyncKernelManager
+        from jupyter_core.utils import run_sync
 
-        manager = KernelManager(kernel_name=kernel_name)
+        manager = AsyncKernelManager(kernel_name=kernel_name)
         variables = {**os.environ, **environment, "PYTHONHASHSEED": str(self.spec.seed)}
         # A debugger's or an outer run's variables are not this kernel's.
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "JPY_SESSION_NAME"):
             if name not in environment:
                 variables.pop(name, None)
         try:
-            manager.start_kernel(cwd=str(directory), env=variables, stderr=None)
+            run_sync(manager.start_kernel)(cwd=str(directory), env=variables, stderr=None)
         except Exception as error:
             raise EngineStop(
                 Outcome(
@@ -279,18 +315,22 @@ class _Execution:
             setup=setup if begun is not None else None,
             oom_kills=lambda: count_oom_kills() - kills_before,
             last_memory=lambda: self.monitor.last_memory if self.monitor else None,
+            memory_limit=self._memory_limit,
+            cannot_write=self.log.cannot_write,
             kernel_ready=self._watch_resources,
             first_cell=first_cell_begins,
         )
         try:
             papermill.execute_notebook(
                 nb,
-                # Papermill fills braces in paths with parameters; a home directory may have some.
-                str(self.run_dir / EXECUTED_NOTEBOOK).replace("{", "{{").replace("}", "}}"),
+                # Not papermill's to write: it would put cells of its own before an error, so that positions no longer
+                # hold, and a full disk or a kill in mid-write would leave half a notebook.
+                None,
                 engine_name="mlops",
                 kernel_name=kernel_name,
                 progress_bar=False,
                 cwd=None,
+                save_to=self.run_dir / EXECUTED_NOTEBOOK,
                 listening=listening,
                 kernel_manager=manager,
                 execution_timeout=self.spec.cell_timeout,
@@ -307,8 +347,8 @@ class _Execution:
         return failure or Outcome(RunState.SUCCEEDED, message="")
 
     def _watch_resources(self, client: MLOpsClient) -> None:
-        pid = client.kernel_pid()
-        if pid is None:
+        kernel = kernel_process(client.km)
+        if kernel is None:
             return
 
         def over_limit(used: int) -> None:
@@ -320,17 +360,18 @@ class _Execution:
             )
 
         self.monitor = ResourceMonitor(
-            pid,
+            kernel.pid,
             self.run_dir,
-            emit=self._resource,
+            emit=self.log.emit,
             interval=self.config.resource_interval,
             memory_limit=self.spec.profile.memory,
             over_limit=over_limit,
         )
         self.monitor.start()
 
-    def _resource(self, event: ResourceEvent) -> None:
-        self.log.emit(event)
+    def _memory_limit(self) -> int | None:
+        limits = (self.spec.profile.memory, self.monitor.group_limit if self.monitor else None)
+        return min((limit for limit in limits if limit is not None), default=None)
 
 
 class _MetricFollower(threading.Thread):
@@ -370,15 +411,19 @@ def _system_metrics(uri: str, mlflow_run_id: str) -> Any:
     return SystemMetrics(uri, mlflow_run_id)
 
 
-def _end_kernel(manager: Any, stopper: Stopper) -> None:
+def _end_kernel(manager: Any, kernel: psutil.Process | None, stopper: Stopper) -> None:
     """Shut the kernel down if the client has not, and end what it leaves behind."""
-    pid = getattr(getattr(manager, "provisioner", None), "pid", None)
+    from jupyter_core.utils import run_sync
+
+    async def shut_down() -> None:
+        if await manager.is_alive():
+            await manager.shutdown_kernel(now=True)
+
     with suppress(Exception):  # it may be gone in any state; end_tree below is certain
-        if manager.is_alive():
-            manager.shutdown_kernel(now=True)
+        run_sync(shut_down)()
     stopper.kernel_done()
-    if pid:
-        end_tree(int(pid))
+    if kernel is not None:
+        end_tree(kernel)
 
 
 class _DiskReserve:
@@ -427,20 +472,28 @@ def _watch_time(spec: RunSpec, stopper: Stopper) -> None:
     timer.start()
 
 
-def _watch_parent(parent_pid: int | None, stopper: Stopper) -> None:
-    if parent_pid is None:
-        return
-    outcome = Outcome(
+def _watch_outside(run_dir: Path, parent_pid: int | None, stopper: Stopper) -> None:
+    """Notice within a second or two that the supervisor is gone, or that somebody left word to cancel.
+
+    The word is enough without a signal: it reaches a run from another machine that shares the directory, and one whose
+    processes do not listen yet.
+    """
+    orphaned = Outcome(
         RunState.FAILED, FailureCode.WORKER_DIED, "The supervisor of the run was killed; the run was ended in order.",
-        "Retry the run: jupyter mlops retry",
+        f"`jupyter mlops retry {run_dir.name}` runs the same snapshot again.",
     )  # fmt: skip
 
     def watch() -> None:
-        while os.getppid() == parent_pid:
+        while True:
+            if (run_dir / CANCEL_FILE).exists():
+                stopper.request(cancel_outcome(run_dir))
+                return
+            if parent_pid is not None and os.getppid() != parent_pid:
+                stopper.request(orphaned)
+                return
             time.sleep(1)
-        stopper.request(outcome)
 
-    threading.Thread(target=watch, name="mlops-parent", daemon=True).start()
+    threading.Thread(target=watch, name="mlops-outside", daemon=True).start()
 
 
 def _disk_full(run_dir: Path) -> Outcome:
@@ -451,7 +504,7 @@ def _disk_full(run_dir: Path) -> Outcome:
 
 
 def _os_outcome(error: OSError, run_dir: Path) -> Outcome:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return _disk_full(run_dir)
     return _internal(error, run_dir)
 

@@ -7,7 +7,6 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..profile import Profile
 from ..spec import FailureCode, RunState
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b")
@@ -115,9 +114,10 @@ def kernel_death(
     returncode: int | None,
     oom_kills: int,
     last_memory: int | None,
-    profile: Profile,
+    limit: int | None,
     cell_index: int | None,
     number: int | None,
+    moment: str = "before the first cell",
 ) -> Outcome:
     """The outcome of a run whose kernel is gone.
 
@@ -125,31 +125,27 @@ def kernel_death(
         returncode: As `subprocess.Popen` gives it: negative for a signal; None when unknown.
         oom_kills: How often the system's out-of-memory killer struck in this control group meanwhile.
         last_memory: Resident bytes at the last look, or None.
-        profile: For the limit.
+        limit: Bytes that the kernel could have, of its profile or of its control group, or None.
         cell_index: The cell that ran, from 0; None: before the first.
         number: The same from 1 among the code cells.
+        moment: When, if it was in no cell.
     """
-    where = f"in cell {number}" if number is not None else "before the first cell"
+    where = f"in cell {number}" if number is not None else moment
     used = f", {format_bytes(last_memory)} in use at the last look" if last_memory else ""
     if returncode == -signal.SIGKILL and oom_kills > 0:
-        limit = f"the limit is {format_bytes(profile.memory)}" if profile.memory else "the machine's memory was full"
+        full = f"the limit is {format_bytes(limit)}" if limit else "the machine's memory was full"
         return Outcome(
             RunState.FAILED, FailureCode.OUT_OF_MEMORY,
-            f"The kernel was ended {where} for want of memory: {limit}{used}.",
+            f"The kernel was ended {where} for want of memory: {full}{used}.",
             "Use a profile with more memory, or process the data in parts (a Dask collection).", cell_index,
         )  # fmt: skip
-    if returncode is None:
-        how = "how is not known"
-    elif returncode < 0:
-        how = f"signal {_signal_name(-returncode)}"
-    else:
-        how = f"exit code {returncode}"
     hints = {
         -signal.SIGSEGV: "A compiled library crashed: look at the last output, and at its version.",
         -signal.SIGKILL: f"Somebody or the system killed it{used}; `dmesg` tells whether memory was short.",
         -signal.SIGABRT: "A compiled library gave up: look at the last output.",
     }
     hint = hints.get(returncode or 0, "The cell ended the process itself (`os._exit`, `exit` of a library).")
+    how = describe_exit(returncode)
     return Outcome(RunState.FAILED, FailureCode.KERNEL_DIED, f"The kernel died {where} ({how}).", hint, cell_index)
 
 
@@ -174,11 +170,20 @@ def format_bytes(count: int) -> str:
     return f"{size:.1f} TiB"
 
 
-def _signal_name(number: int) -> str:
+def describe_exit(returncode: int | None) -> str:
+    """How a process ended, in words: `exit code 7`, `signal SIGKILL`.
+
+    Args:
+        returncode: As `subprocess.Popen` gives it: negative for a signal; None when unknown.
+    """
+    if returncode is None:
+        return "how is not known"
+    if returncode >= 0:
+        return f"exit code {returncode}"
     try:
-        return signal.Signals(number).name
+        return f"signal {signal.Signals(-returncode).name}"
     except ValueError:
-        return str(number)
+        return f"signal {-returncode}"
 
 
 def _shorten(text: str, longest: int = _LONGEST) -> str:

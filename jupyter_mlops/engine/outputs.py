@@ -17,6 +17,11 @@ from .outcome import format_bytes
 _TAIL = 64 * 1024
 """Characters of the end of a cut stream that the notebook still shows: errors stand at the end."""
 _TRACEBACK_LIMIT = 64 * 1024
+_COST = 160
+"""What an output takes in the file beside its content: a million tiny ones are a flood too."""
+_SLACK = 64 * 1024
+"""What the lines that stand for what was cut may take beyond a limit."""
+_SHORT = 4096
 _CARRIAGE_RETURN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)
 _BACKSPACE = re.compile(r"[^\n\x08]\x08")
 _EXTENSIONS = {
@@ -45,17 +50,20 @@ class OutputKeeper:
         self._cell = 0
         self._cell_number = 0
         self._payloads = 0
+        self._files_of: dict[str, dict[str, Path]] = {}
         self._cut: dict[str, _CutStream] = {}
+        self._left_out = 0
 
     def start_cell(self, number: int) -> None:
         """The code cell of this number (from 1) begins."""
         self._cell_number, self._cell, self._payloads = number, 0, 0
         self._cut = {}
+        self._left_out = 0
 
     def clear(self) -> None:
-        """The cell cleared its outputs: what they took is free again."""
+        """The cell cleared its outputs: what they took is free again, and their files may be written over."""
         self._total -= self._cell
-        self._cell = 0
+        self._cell = self._payloads = 0
 
     def stream(self, outputs: list[Any], name: str, text: str) -> str:
         """Add text to a cell's outputs, merged with the stream before it.
@@ -68,6 +76,9 @@ class OutputKeeper:
         if cut is not None:
             cut.add(text)
             return text
+        continues = bool(outputs) and outputs[-1]["output_type"] == "stream" and outputs[-1]["name"] == name
+        if not continues:
+            self._take(_COST)
         room = self._room()
         size = len(text.encode("utf-8", "replace"))
         if size <= room:
@@ -85,22 +96,61 @@ class OutputKeeper:
         cut.add(text[len(head) :])
         return text
 
-    def display(self, output: Any) -> Any:
-        """A display or result as the notebook may keep it: a line that names its file stands for what is too large."""
+    def display(self, output: Any, *, display_id: str | None = None) -> bool:
+        """A display or result: large payloads are replaced by a line that names their file.
+
+        Args:
+            output: Changed to what the notebook may keep.
+            display_id: Of one that is shown again and again: its file is written over.
+
+        Returns:
+            Whether the notebook may keep it at all; its text is in a file if not.
+        """
         data = self._redactor.data(dict(output["data"]))
+        if output.get("metadata"):
+            output["metadata"] = type(output["metadata"])(self._redactor.data(output["metadata"]))
         sizes = {mime: _size(value) for mime, value in data.items()}
+        self._take(_COST)
         room = self._room()
         if sum(sizes.values()) > room:
+            if self._is_over():
+                self.leave_out(str(data.get("text/plain", "")))
+                return False
             notices = []
             for mime in sorted(sizes, key=sizes.__getitem__, reverse=True):
-                if mime == "text/plain" and sizes[mime] < 4096:
+                if mime == "text/plain" and sizes[mime] < _SHORT:
                     continue
-                notices.append(self._keep_apart(mime, data.pop(mime), sizes[mime]))
+                notices.append(self._keep_apart(mime, data.pop(mime), sizes[mime], display_id))
             short = str(data.get("text/plain", ""))
             data["text/plain"] = "\n".join([*notices, *([short] if short else [])])
         output["data"] = type(output["data"])(data) if isinstance(output["data"], dict) else data
         self._take(sum(_size(value) for value in data.values()))
-        return output
+        return True
+
+    def replaced(self, output: Any, *, in_this_cell: bool) -> None:
+        """What an output took that another is now put in the place of."""
+        self._take(-_COST - sum(_size(value) for value in output["data"].values()), cell=in_this_cell)
+
+    def widget(self, content: Any) -> bool:
+        """An output that goes into a widget: whether it may be kept; its text is in a file if not."""
+        size = _COST + _size(content)
+        if size > self._room():
+            data = content.get("data")
+            self.leave_out(str(content.get("text") or (data.get("text/plain", "") if isinstance(data, dict) else "")))
+            return False
+        self._take(size)
+        return True
+
+    def mask(self, value: Any) -> Any:
+        """JSON-like data with secrets masked."""
+        return self._redactor.data(value)
+
+    def leave_out(self, text: str) -> None:
+        """Keep the text of an output in a file alone."""
+        path = self._file(self._directory / f"cell-{self._cell_number}-more.log")
+        with path.open("a" if self._left_out else "w", encoding="utf-8", errors="replace") as file:
+            file.write(text if text.endswith("\n") else text + "\n")
+        self._left_out += 1
 
     def error(self, output: Any) -> Any:
         """An error output with secrets masked and its traceback bounded."""
@@ -121,13 +171,21 @@ class OutputKeeper:
             if output["output_type"] == "stream":
                 output["text"] = self._redactor.text(apply_carriage_returns(output["text"]))
         notices = []
+        if self._left_out:
+            path = f"{self._directory.name}/cell-{self._cell_number}-more.log"
+            notices.append(
+                f"Cell {self._cell_number}: {self._left_out:,} more outputs were left out; their texts are in {path}."
+            )
+            _append_stream(outputs, "stdout", f"\n[… {notices[0]}]\n")
         for name, cut in self._cut.items():
             path = f"{self._directory.name}/{cut.path.name}"
             notice = (
                 f"Cell {self._cell_number}: {name} of {format_bytes(cut.size)} was cut; the whole of it is in {path}."
             )
             notices.append(notice)
-            _append_stream(outputs, name, f"\n[… {notice} Its end: …]\n{cut.tail()}")
+            end = cut.tail()[-max(_SHORT, min(_TAIL, self._total_limit - self._total)) :]
+            _append_stream(outputs, name, f"\n[… {notice} Its end: …]\n{end}")
+            self._take(len(end))
             cut.close()
         self._cut = {}
         return notices
@@ -135,18 +193,26 @@ class OutputKeeper:
     def _room(self) -> int:
         return max(0, min(self._cell_limit - self._cell, self._total_limit - self._total))
 
-    def _take(self, size: int) -> None:
-        self._cell += size
+    def _is_over(self) -> bool:
+        return self._cell > self._cell_limit + _SLACK or self._total > self._total_limit + _SLACK
+
+    def _take(self, size: int, *, cell: bool = True) -> None:
+        if cell:
+            self._cell += size
         self._total += size
 
     def _file(self, path: Path) -> Path:
         self._directory.mkdir(exist_ok=True)
         return path
 
-    def _keep_apart(self, mime: str, value: Any, size: int) -> str:
-        self._payloads += 1
-        extension = _EXTENSIONS.get(mime, ".txt")
-        path = self._file(self._directory / f"cell-{self._cell_number}-output-{self._payloads}{extension}")
+    def _keep_apart(self, mime: str, value: Any, size: int, display_id: str | None) -> str:
+        shown = self._files_of.setdefault(display_id, {}) if display_id is not None else {}
+        if mime not in shown:
+            self._payloads += 1
+            extension = _EXTENSIONS.get(mime, ".txt")
+            name = f"cell-{self._cell_number}-output-{self._payloads}{extension}"
+            shown[mime] = self._file(self._directory / name)
+        path = shown[mime]
         path.write_bytes(_payload(mime, value))
         return f"[{mime} of {format_bytes(size)} is kept apart, in {self._directory.name}/{path.name}]"
 

@@ -5,6 +5,7 @@ Also usable as `papermill --engine mlops`; then there is nobody to listen, and t
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -18,6 +19,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager
 from papermill.utils import merge_kwargs
+from traitlets import Float
 
 from ..config import MIB
 from ..events import CellEvent, Event, LogEvent, NoticeEvent
@@ -25,14 +27,18 @@ from ..notebook.document import cell_digest, cell_title
 from ..profile import Profile
 from ..redact import Redactor
 from ..spec import FailureCode, RunState
-from .outcome import EngineStop, Outcome, cell_error, kernel_death
+from .outcome import EngineStop, Outcome, cell_error, describe_exit, format_bytes, kernel_death
 from .outputs import OutputKeeper
-from .stop import Stopper
+from .stop import Stopper, kernel_process
 
 _LOG_EVENTS_PER_CELL = 256 * 1024
 """Characters of a cell's output that go out as events; the notebook and the file beside it hold more."""
 _IOPUB_PATIENCE = 600
 """Seconds that outputs may come in after a cell has replied: a flood takes its time."""
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @dataclass
@@ -50,6 +56,8 @@ class Listening:
         setup: Source that the kernel executes, unseen, before the first cell.
         oom_kills: Counts the system's out-of-memory kills since the run began.
         last_memory: Resident bytes of the kernel at the last look.
+        memory_limit: Bytes that the kernel can have, or None.
+        cannot_write: Takes the error when an output or the notebook cannot be written in the middle of a cell.
         kernel_ready: Called once when the kernel answers, before the setup.
         first_cell: Called once after the setup.
         notebook: Set by the engine: the notebook as it is executed, also after a failure.
@@ -65,6 +73,8 @@ class Listening:
     setup: Callable[[], str] | None = None
     oom_kills: Callable[[], int] = lambda: 0
     last_memory: Callable[[], int | None] = lambda: None
+    memory_limit: Callable[[], int | None] = lambda: None
+    cannot_write: Callable[[OSError], None] = _raise
     kernel_ready: Callable[[MLOpsClient], None] = lambda _client: None
     first_cell: Callable[[], None] = lambda: None
     notebook: Any = None
@@ -83,6 +93,7 @@ class MLOpsEngine(Engine):  # type: ignore[misc]  # papermill ships no types
         log_output: bool = False,
         autosave_cell_every: int = 10,
         listening: Listening | None = None,
+        save_to: Path | None = None,
         **kwargs: Any,
     ) -> Any:
         """Papermill's entry; see `papermill.engines.Engine.execute_notebook`.
@@ -90,11 +101,12 @@ class MLOpsEngine(Engine):  # type: ignore[misc]  # papermill ships no types
         Args:
             nb: The notebook, parameters in place.
             kernel_name: The kernel's name.
-            output_path: Where the executed notebook is saved, or None.
+            output_path: Where the executed notebook is saved, and where papermill writes it again at the end; or None.
             progress_bar: Papermill's own, on its standard error.
             log_output: Papermill's own.
             autosave_cell_every: Seconds between saves in the middle of a cell; 0: none.
             listening: The run around it, or None.
+            save_to: Where the executed notebook is saved, and papermill does not write; wins over `output_path`.
             **kwargs: For nbclient.
         """
         if listening is None:
@@ -102,7 +114,7 @@ class MLOpsEngine(Engine):  # type: ignore[misc]  # papermill ships no types
             listening = Listening(outputs_dir=beside / "outputs" if beside else None)
         manager = RunExecutionManager(
             nb,
-            output_path=output_path,
+            output_path=str(save_to) if save_to is not None else output_path,
             progress_bar=progress_bar,
             log_output=log_output,
             autosave_cell_every=autosave_cell_every,
@@ -144,7 +156,10 @@ class MLOpsEngine(Engine):  # type: ignore[misc]  # papermill ships no types
         )
         client = MLOpsClient(nb_man, km=kernel_manager, listening=listening, **options)
         listening.notebook = nb_man.nb
-        client.execute()
+        try:
+            client.execute()
+        except DeadKernelError:  # after its last cell: before and in one the client tells by itself
+            raise EngineStop(client.death(None, "after the last cell")) from None
 
 
 class RunExecutionManager(NotebookExecutionManager):  # type: ignore[misc]
@@ -217,6 +232,9 @@ class RunExecutionManager(NotebookExecutionManager):  # type: ignore[misc]
 class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
     """nbclient with bounded outputs, which knows why a kernel is gone."""
 
+    # nbclient's own takes whole seconds only.
+    timeout = Float(None, allow_none=True).tag(config=True)
+
     def __init__(self, nb_man: RunExecutionManager, km: Any = None, *, listening: Listening, **kwargs: Any) -> None:
         kwargs.setdefault("iopub_timeout", _IOPUB_PATIENCE)
         super().__init__(nb_man, km=km, raise_on_iopub_timeout=False, **kwargs)
@@ -230,21 +248,47 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
             redactor=listening.redactor,
         )
         self._logged = 0
+        self._process: Any = None
 
-    def kernel_pid(self) -> int | None:
-        """The kernel's process, or None where it has none here."""
-        provisioner = getattr(self.km, "provisioner", None)
-        pid = getattr(provisioner, "pid", None)
-        return int(pid) if pid else None
+    def start_new_kernel_client(self, **kwargs: Any) -> Any:
+        """Wait until the kernel answers, or say why it does not."""
+        self._process = getattr(getattr(self.km, "provisioner", None), "process", None)
+        self._listening.stopper.watch_kernel(kernel_process(self.km))
+        try:
+            return super().start_new_kernel_client(**kwargs)
+        except RuntimeError as error:  # what jupyter_client raises when it has died or keeps silent
+            self._raise_if_stopped()
+            returncode = self._process.poll() if self._process is not None else None
+            how = f"it ended ({describe_exit(returncode)})" if returncode is not None else str(error)
+            raise EngineStop(
+                Outcome(
+                    RunState.FAILED, FailureCode.KERNEL_START,
+                    f"The kernel '{self.kernel_name}' did not start: {how}.",
+                    "What it printed: jupyter mlops logs --worker. By hand: jupyter console --kernel "
+                    f"{self.kernel_name}",
+                )
+            ) from error  # fmt: skip
 
     def papermill_execute_cells(self) -> None:
         """Papermill's loop, which also ends well when the kernel dies, hangs, or is told to stop."""
-        self._listening.stopper.watch_kernel(self.kernel_pid)
         self._listening.kernel_ready(self)
-        self._run_setup()
+        # The limit is that of a cell; nbclient would apply it to what is asked of the kernel between cells too.
+        limit, self.timeout = self.timeout, None
+        try:
+            self._run_setup()
+        except DeadKernelError:
+            self._raise_if_stopped()
+            raise EngineStop(self.death(None)) from None
         self._listening.first_cell()
+        self.timeout = limit
+        try:
+            self._execute_cells()
+        finally:
+            self.timeout = None
+
+    def _execute_cells(self) -> None:
         for index, cell in enumerate(self.nb.cells):
-            self._raise_if_stopped(index)
+            self._raise_if_stopped()
             if cell.cell_type == "code":
                 self._keeper.start_cell(self.nb_man.number(index))
                 self._logged = 0
@@ -253,7 +297,7 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
                 self.execute_cell(cell, index)
             except CellExecutionError as error:
                 self._fail(index, error)
-                self._raise_if_stopped(index)
+                self._raise_if_stopped()
                 break
             except CellTimeoutError:
                 self._fail(index)
@@ -267,7 +311,7 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
                 ) from None  # fmt: skip
             except DeadKernelError:
                 self._fail(index)
-                self._raise_if_stopped(index)
+                self._raise_if_stopped()
                 raise EngineStop(self.death(index)) from None
             finally:
                 cell = self.nb.cells[index]  # noqa: PLW2901 - nbclient may have put another in its place
@@ -276,23 +320,32 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
                         self._listening.emit(NoticeEvent(level="warning", message=notice))
                 self.nb_man.cell_complete(cell, cell_index=index)
 
-    def death(self, index: int | None) -> Outcome:
-        """The outcome of a kernel that is gone."""
-        process = getattr(getattr(self.km, "provisioner", None), "process", None)
+    def death(self, index: int | None, moment: str = "before the first cell") -> Outcome:
+        """The outcome of a kernel that is gone; `moment` says when, if not in a cell."""
         return kernel_death(
-            returncode=process.poll() if process is not None else None,
+            returncode=self._process.poll() if self._process is not None else None,
             oom_kills=self._listening.oom_kills(),
             last_memory=self._listening.last_memory(),
-            profile=self._listening.profile,
+            limit=self._listening.memory_limit(),
             cell_index=index,
             number=self.nb_man.number(index),
+            moment=moment,
         )
+
+    def process_message(self, *args: Any, **kwargs: Any) -> Any:
+        """Nbclient's hook for every message; a disk that cannot be written must not keep it from the next one."""
+        try:
+            return super().process_message(*args, **kwargs)
+        except OSError as error:
+            self._listening.cannot_write(error)
+            return None
 
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
         """Nbclient's hook for one output; widgets' own outputs take nbclient's way."""
         content = msg["content"]
         if self.output_hook_stack[msg["parent_header"].get("msg_id")]:
-            return super().output(outs, msg, display_id, cell_index)
+            msg["content"] = self._keeper.mask(content)
+            return super().output(outs, msg, display_id, cell_index) if self._keeper.widget(msg["content"]) else None
         if self.clear_before_next_output:
             self._clear_now(outs, cell_index)
         if msg["msg_type"] == "stream":
@@ -305,12 +358,31 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
         if found["output_type"] == "error":
             self._keeper.error(found)
             self._log("stderr", f"{found['ename']}: {found['evalue']}\n", cell_index)
-        else:
-            self._keeper.display(found)
-            text = found["data"].get("text/plain")
-            if isinstance(text, str):
-                self._log("stdout", text + "\n", cell_index)
+            return found
+        kept = self._keeper.display(found, display_id=display_id)
+        text = found["data"].get("text/plain")
+        if kept and isinstance(text, str):
+            self._log("stdout", text + "\n", cell_index)
+        if not kept:
+            outs.pop()
+            if display_id:
+                self._display_id_map[display_id][cell_index].pop()
+            return None
         return found
+
+    def handle_comm_msg(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
+        """What a widget shows is kept in the notebook as well, so secrets are masked there too."""
+        msg["content"] = self._keeper.mask(msg["content"])
+        super().handle_comm_msg(outs, msg, cell_index)
+
+    def set_widgets_metadata(self) -> None:
+        """Keep the state of widgets, unless there is too much of it for a notebook that can be opened."""
+        super().set_widgets_metadata()
+        size = len(json.dumps(self.nb.metadata.get("widgets", {}), default=str))
+        if size > self._listening.total_limit:
+            del self.nb.metadata["widgets"]
+            notice = f"The state of the widgets, {format_bytes(size)}, is too large for the notebook and was left out."
+            self._listening.emit(NoticeEvent(level="warning", message=notice))
 
     def clear_output(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
         """What a cell clears gives its room back."""
@@ -327,7 +399,17 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
     def _update_display_id(self, display_id: str, msg: dict[str, Any]) -> None:
         data = msg["content"].get("data")
         if isinstance(data, dict) and display_id in self._display_id_map:
-            msg["content"]["data"] = self._keeper.display({"output_type": "display_data", "data": data})["data"]
+            places = [
+                (cell, self.nb.cells[cell].outputs[index])
+                for cell, indices in self._display_id_map[display_id].items()
+                for index in indices
+            ]
+            for cell, output in places:
+                self._keeper.replaced(output, in_this_cell=cell == self.nb_man.current)
+            shown = {"output_type": "display_data", "data": data, "metadata": msg["content"].get("metadata") or {}}
+            if not self._keeper.display(shown, display_id=display_id):
+                shown["data"] = {"text/plain": "[left out]"}
+            msg["content"].update(data=shown["data"], metadata=shown["metadata"])
         super()._update_display_id(display_id, msg)
 
     def _log(self, stream: str, text: str, cell_index: int) -> None:
@@ -343,7 +425,7 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
     def _fail(self, index: int, error: BaseException | None = None) -> None:
         self.nb_man.cell_exception(self.nb.cells[index], cell_index=index, exception=error)
 
-    def _raise_if_stopped(self, index: int | None) -> None:
+    def _raise_if_stopped(self) -> None:
         reason = self._listening.stopper.reason
         if reason is not None:
             raise EngineStop(reason)
@@ -352,10 +434,10 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
         if self._listening.setup is None:
             return
         source = self._listening.setup()
-        self._raise_if_stopped(None)
+        self._raise_if_stopped()
         assert self.kc is not None
         reply = self.wait_for_reply(self.kc.execute(source, silent=True, store_history=False))
-        self._raise_if_stopped(None)
+        self._raise_if_stopped()
         content = reply["content"] if reply else {"status": "error", "ename": "no reply"}
         if content["status"] != "ok":
             raise EngineStop(

@@ -18,6 +18,8 @@ from ..events import DaskUse, GPUUse, ResourceEvent
 
 _MEMORY_LOOK = 0.5
 """Seconds between two looks at memory alone: growth is fast, and a limit is there to be kept."""
+_NO_LIMIT = 2**60
+"""Control groups of version 1 say "no limit" with a number near 2**63."""
 
 
 class ResourceMonitor:
@@ -30,6 +32,10 @@ class ResourceMonitor:
         interval: Seconds between events.
         memory_limit: Bytes, or None.
         over_limit: Called once with the bytes in use when they are over the limit at two looks in a row.
+
+    Attributes:
+        last_memory: Bytes in use at the last look, or None.
+        group_limit: Bytes that the system lets the process's control group have, at the last look, or None.
     """
 
     def __init__(
@@ -51,6 +57,7 @@ class ResourceMonitor:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="mlops-resources", daemon=True)
         self.last_memory: int | None = None
+        self.group_limit: int | None = None
 
     def start(self) -> None:
         """Begin to look."""
@@ -72,6 +79,7 @@ class ResourceMonitor:
             now = time.monotonic()
             if memory:
                 self.last_memory = memory
+                self.group_limit = group_memory_limit(self._pid)
             over = over + 1 if self._memory_limit is not None and memory > self._memory_limit else 0
             if over == 2:
                 self._over_limit(memory)
@@ -115,6 +123,37 @@ def tree_use(pid: int) -> tuple[int, float]:
             times = process.cpu_times()
             cpu += times.user + times.system
     return memory, cpu
+
+
+def group_memory_limit(pid: int | None = None) -> int | None:
+    """Bytes that the control groups of a process let it have, as in a container; None: no limit, or none can be seen.
+
+    Args:
+        pid: The process; None: this one.
+    """
+    found: list[int] = []
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid or 'self'}/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                root, name = Path("/sys/fs/cgroup"), "memory.max"
+            elif "memory" in controllers.split(","):
+                root, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+            else:
+                continue
+            # Every group above counts; seen from inside a container the path may be one of outside.
+            parts = [] if ".." in path else [part for part in path.split("/") if part]
+            for depth in range(len(parts) + 1):
+                with contextlib.suppress(OSError, ValueError):
+                    found.append(int(root.joinpath(*parts[:depth], name).read_text(encoding="ascii")))
+    least = min(found, default=_NO_LIMIT)
+    return least if least < _NO_LIMIT else None
+
+
+def memory_of_machine() -> int:
+    """Bytes of memory that this process can have at most: the machine's, or what its container was given."""
+    total = int(psutil.virtual_memory().total)
+    return min(total, group_memory_limit() or total)
 
 
 class _GPUs:

@@ -1,12 +1,15 @@
-"""Stops a run that is executing: interrupt first, then end the kernel with all its children."""
+"""Stops a run that is executing: interrupt first, then end the kernel with all its children.
+
+Knows processes and nothing of notebooks. A process is held as psutil holds it, with its start time, so that a process
+id that was used again is never somebody else's process here.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
-from collections.abc import Callable
+from typing import Any
 
 import psutil
 
@@ -25,24 +28,26 @@ class Stopper:
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._reason: Outcome | None = None
-        self._kernel_pid: Callable[[], int | None] = lambda: None
+        self._at_once = False
+        self._kernel: psutil.Process | None = None
+        self._kernel_there = threading.Event()
         self._kernel_done = threading.Event()
-        self._watch_started = False
 
     @property
     def reason(self) -> Outcome | None:
         """Why the run is to end, or None."""
         return self._reason
 
-    def watch_kernel(self, pid: Callable[[], int | None]) -> None:
-        """Tell which process the kernel is, once it runs."""
-        self._kernel_pid = pid
-        if self._reason is not None:
-            self._escalate_later()
+    def watch_kernel(self, kernel: psutil.Process | None) -> None:
+        """Tell which process the kernel is, once it runs; None: it has none on this machine."""
+        if kernel is not None and not self._kernel_there.is_set():
+            self._kernel = kernel
+            self._kernel_there.set()
 
     def kernel_done(self) -> None:
         """The kernel has been shut down: nothing is left to stop."""
         self._kernel_done.set()
+        self._kernel_there.set()
 
     def request(self, reason: Outcome, *, at_once: bool = False) -> None:
         """End the run for this reason.
@@ -55,39 +60,38 @@ class Stopper:
         if self._reason is not None:
             return
         self._reason = reason
-        if at_once:
-            threading.Thread(target=self._kill, name="mlops-stop", daemon=True).start()
-        else:
-            self._escalate_later()
+        self._at_once = at_once
+        threading.Thread(target=self._end_kernel, name="mlops-stop", daemon=True).start()
 
-    def _escalate_later(self) -> None:
-        if not self._watch_started:
-            self._watch_started = True
-            threading.Thread(target=self._escalate, name="mlops-stop", daemon=True).start()
-
-    def _escalate(self) -> None:
-        pid = self._kernel_pid()
-        if pid is None:
-            self._watch_started = False  # the kernel is not there yet; watch_kernel comes back to this
+    def _end_kernel(self) -> None:
+        self._kernel_there.wait()
+        if self._kernel is None:
             return
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGINT)
-        if not self._kernel_done.wait(self._grace):
-            self._kill()
-
-    def _kill(self) -> None:
-        pid = self._kernel_pid()
-        if pid is not None:
-            end_tree(pid)
+        if not self._at_once:
+            with contextlib.suppress(psutil.Error, OSError):
+                self._kernel.send_signal(signal.SIGINT)
+            if self._kernel_done.wait(self._grace):
+                return
+        end_tree(self._kernel)
 
 
-def end_tree(pid: int, *, patience: float = 3.0) -> None:
+def kernel_process(manager: Any) -> psutil.Process | None:
+    """The process of the kernel that this manager started, or None where it has none here."""
+    pid = getattr(getattr(manager, "provisioner", None), "pid", None)
+    if not pid:
+        return None
+    try:
+        return psutil.Process(int(pid))
+    except psutil.Error:
+        return None
+
+
+def end_tree(root: psutil.Process, *, patience: float = 3.0) -> None:
     """End a process with all its descendants: SIGTERM, then SIGKILL after `patience` seconds.
 
     A process that is gone already is fine.
     """
     try:
-        root = psutil.Process(pid)
         family = [root, *root.children(recursive=True)]
     except psutil.NoSuchProcess:
         return

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import ast
 import io
+import keyword
 import math
 import tokenize
+import unicodedata
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ..spec import JSONValue
 
+MOST_DIGITS = 4000
+"""Python refuses to read integers of more than 4,300 digits, and JSON's other readers give up long before."""
+_FIRST_TOO_LONG = 10**MOST_DIGITS
 _DEEPEST = 60
 
 
@@ -51,6 +56,16 @@ _NAMES = {
 _TRANSPARENT = ("Annotated", "Final", "ClassVar", "Required")
 
 
+def is_variable(name: str) -> bool:
+    """Whether a name can be assigned to and is, for Python, written as it stands here."""
+    return (
+        name.isidentifier()
+        and not keyword.iskeyword(name)
+        and name != "__debug__"
+        and unicodedata.normalize("NFKC", name) == name
+    )
+
+
 def parse_expression(text: str) -> ast.expr | None:
     """The expression of a text; None if it is none."""
     try:
@@ -76,14 +91,15 @@ def declared_type(node: ast.expr | None, depth: int = 0) -> DeclaredType:  # noq
         known = isinstance(name, ast.Name) or (isinstance(name, ast.Attribute) and _is_typing(name.value))
         return DeclaredType(_NAMES.get(simple, ParameterType.ANY)) if known else ANY_TYPE
     inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    first = inner[0] if inner else None  # `Optional[()]` is syntax, though no type
     if simple == "Optional":
-        return declared_type(inner[0], depth + 1)._replace(optional=True)
+        return declared_type(first, depth + 1)._replace(optional=True)
     if simple == "Union":
         return _union([declared_type(one, depth + 1) for one in inner])
     if simple in _TRANSPARENT:
-        return declared_type(inner[0], depth + 1)
+        return declared_type(first, depth + 1)
     if simple == "Literal":
-        return _choices(inner)
+        return _choices(inner, depth)
     return DeclaredType(_NAMES.get(simple, ParameterType.ANY))
 
 
@@ -101,7 +117,7 @@ def _is_typing(node: ast.expr) -> bool:
 
 def _union(members: list[DeclaredType]) -> DeclaredType:
     optional = any(member.optional for member in members)
-    rest = [member for member in members if member is not _NONE]
+    rest = [member for member in members if member != _NONE]
     kinds = {member.type for member in rest}
     if kinds == {ParameterType.INT, ParameterType.FLOAT}:
         return DeclaredType(ParameterType.FLOAT, optional)
@@ -111,8 +127,19 @@ def _union(members: list[DeclaredType]) -> DeclaredType:
     return DeclaredType(kinds.pop(), optional, choices if all(member.choices for member in rest) else ())
 
 
-def _choices(nodes: list[ast.expr]) -> DeclaredType:
-    values = [node.value if isinstance(node, ast.Constant) else literal_value(node)[1] for node in nodes]
+def _choices(nodes: list[ast.expr], depth: int) -> DeclaredType:
+    """What `Literal` says; `any` where one of its values (bytes, a member of an enum) cannot be seen from here."""
+    values: list[JSONValue] = []
+    for node in nodes:
+        if isinstance(node, ast.Subscript):  # Literal[Literal["a"], "b"] is Literal["a", "b"]
+            nested = declared_type(node, depth + 1)
+            known = bool(nested.choices)
+            values += nested.choices
+        else:
+            known, value = literal_value(node)
+            values.append(value)
+        if not known:
+            return ANY_TYPE
     kinds = {type_of(value) for value in values if value is not None}
     kind = kinds.pop() if len(kinds) == 1 else ParameterType.ANY
     return DeclaredType(kind, optional=None in values, choices=tuple(values))
@@ -120,9 +147,9 @@ def _choices(nodes: list[ast.expr]) -> DeclaredType:
 
 def literal_value(node: ast.expr) -> tuple[bool, JSONValue]:
     """Whether an expression is a literal that JSON can say, and its value."""
-    if (number := _special_float(node)) is not None:
-        return True, number
     try:
+        if (number := _special_float(node)) is not None:
+            return True, number
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return False, None
@@ -161,12 +188,17 @@ def has_comment(text: str) -> bool:
         return True
 
 
+def is_too_long(number: int) -> bool:
+    """Whether it has more than `MOST_DIGITS` digits, as `0xfff…` may have in a source that Python reads."""
+    return abs(number) >= _FIRST_TOO_LONG
+
+
 def is_plain(value: object, depth: int = 0) -> bool:
     """Whether JSON (with nan and inf) has a word for the value and for all in it."""
     if depth > _DEEPEST:
         return False
-    if value is None or isinstance(value, (bool, int, float)):
-        return True
+    if value is None or isinstance(value, (int, float)):
+        return not isinstance(value, int) or not is_too_long(value)
     if isinstance(value, str):
         return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
     if isinstance(value, list):
@@ -201,7 +233,10 @@ def type_of_source(node: ast.expr | None) -> ParameterType:
         return ParameterType.STR
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         return _NAMES.get(node.func.id, ParameterType.ANY) if node.func.id.islower() else ParameterType.ANY
-    return _number_type(node)
+    try:
+        return _number_type(node)
+    except RecursionError:
+        return ParameterType.ANY
 
 
 def _number_type(node: ast.expr | None) -> ParameterType:  # noqa: PLR0911 - a table of cases

@@ -7,18 +7,18 @@ something too large or not UTF-8. What comes out is plain JSON-like data. Knows 
 from __future__ import annotations
 
 import ast
-import json
-import keyword
 import math
 import numbers
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, ParameterError, nearest
-from .annotation import ParameterType, has_comment
+from .annotation import MOST_DIGITS, ParameterType, has_comment, is_too_long, is_variable
 from .declaration import Parameter
+from .strict_json import UnfitError, parse_json, too_large, twice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 SIZE_LIMIT = 2**20
 """Bytes that all values of one run may have together."""
 _DEEPEST = 60
-_DIGITS = 4000
-"""Python refuses to read integers of more than 4,300 digits, and JSON's other readers give up long before."""
 _SHOWN = 60
 _WORDS = {
     ParameterType.BOOL: "true or false",
@@ -148,17 +146,15 @@ def _parameter(
 
     Names are pasted into a cell as code: only a name that Python reads as it is written gets through.
     """
-    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+    readable = unicodedata.normalize("NFKC", name) if isinstance(name, str) else ""
+    if not isinstance(name, str) or not is_variable(readable):
         shown = _shown(name) if isinstance(name, str) else f"A {type(name).__name__}"
         raise ParameterError(
             f"{shown} cannot be the name of a parameter.",
             hint="A name is a word of letters, digits and _ that does not begin with a digit: -p lr=0.1",
         )
-    if unicodedata.normalize("NFKC", name) != name:
-        raise ParameterError(
-            f"Python reads the name {_shown(name)} as '{unicodedata.normalize('NFKC', name)}'.",
-            hint="Write it so.",
-        )
+    if readable != name:
+        raise ParameterError(f"Python reads the name {_shown(name)} as {_shown(readable)}.", hint="Write it so.")
     parameter = known.get(name)
     number = parameter is not None and parameter.type in (
         ParameterType.INT, ParameterType.FLOAT, ParameterType.BOOL
@@ -243,9 +239,10 @@ def _number(parameter: Parameter, text: str) -> int | float:
 
 
 def _few_digits(parameter: Parameter, text: str) -> None:
-    if len(text) > _DIGITS and re.fullmatch(r"\s*[-+]?[\d_]+\s*", text):
+    found = re.fullmatch(r"\s*[-+]?([\d_]+)\s*", text) if len(text) > MOST_DIGITS else None
+    if found is not None and len(found[1].replace("_", "")) > MOST_DIGITS:
         raise ParameterError(
-            f"The parameter '{parameter.name}' was given a number of more than {_DIGITS:,} digits.",
+            f"The parameter '{parameter.name}' was given a number of more than {MOST_DIGITS:,} digits.",
             hint="Give it as text, or compute it in the notebook.",
         )
 
@@ -254,23 +251,40 @@ def _literal(parameter: Parameter, text: str) -> JSONValue:
     _few_digits(parameter, text)
     found: Any = text
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                # Python would drop what it takes for a comment: `3 #fff` is text.
-                if not has_comment(text):
-                    found = ast.literal_eval(text.strip())
-        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-            pass
-    if isinstance(found, float) and math.isinf(found) and "inf" not in text.casefold():
-        raise _wrong(parameter, text, also=": it is too large for a float")
+            found = parse_json(text)
+        except (ValueError, RecursionError):
+            # Python would drop what it takes for a comment: `3 #fff` is text.
+            if not has_comment(text):
+                found = _python_literal(text.strip())
+    except UnfitError as error:
+        raise ParameterError(
+            f"The parameter '{parameter.name}' cannot be {_shown(text)}: {error}.",
+            hint="Give what does not fit as text, or leave it out.",
+        ) from error
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        pass
     if isinstance(found, (bytes, complex)) or found is Ellipsis:
         found = text
     if parameter.type is not ParameterType.ANY and isinstance(found, str):
         raise _wrong(parameter, text)
     return found
+
+
+def _python_literal(text: str) -> Any:
+    """The value of a Python literal, held to what `parse_json` holds JSON to."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tree = ast.parse(text, mode="eval")
+        value = ast.literal_eval(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, float) and math.isinf(node.value):
+            raise UnfitError(too_large(ast.get_source_segment(text, node) or "a number"))
+        if isinstance(node, ast.Dict):
+            names = Counter(key.value for key in node.keys if isinstance(key, ast.Constant))
+            if names and (name := names.most_common(1)[0])[1] > 1:
+                raise UnfitError(twice(str(name[0])))
+    return value
 
 
 def _fitting(parameter: Parameter, value: JSONValue) -> JSONValue:
@@ -311,9 +325,7 @@ class _Size:
             ParameterError: it, or something in it, has no word in JSON or is not UTF-8.
             _TooLargeError: the limit is reached.
         """
-        self._left -= 4
-        if self._left < 0:
-            raise _TooLargeError
+        self._take(4)
         if depth > _DEEPEST:
             raise ParameterError(
                 f"The value of '{name}' is nested more than {_DEEPEST} levels deep.",
@@ -325,6 +337,8 @@ class _Size:
             return self._text(value, name)
         if isinstance(value, (int, float, numbers.Integral, numbers.Real)):
             return self._number(value, name)
+        if type(value).__module__ == "numpy" and type(value).__name__ in ("bool", "bool_"):
+            return bool(value)  # the one scalar of NumPy that is no number
         if isinstance(value, (list, tuple)):
             return [self.plain(item, name, depth + 1) for item in value]
         if isinstance(value, dict) and all(isinstance(key, str) for key in value):
@@ -335,10 +349,15 @@ class _Size:
             hint="A value is text, a number, true, false, none, a list, or a mapping with text as keys.",
         )
 
+    def _take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _TooLargeError
+
     def _text(self, value: str, name: str) -> str:
         text = str.__str__(value)
         try:
-            self._left -= len(text.encode("utf-8"))
+            self._take(len(text.encode("utf-8")))
         except UnicodeEncodeError as error:
             raise ParameterError(
                 f"The value of '{name}' is not Unicode text: character {error.start + 1} is half of a pair.",
@@ -355,10 +374,10 @@ class _Size:
                 )
             return float(value)
         number = int(value)
-        self._left -= number.bit_length() // 3
-        if number.bit_length() > _DIGITS * math.log2(10):
+        self._take(number.bit_length() // 3)
+        if is_too_long(number):
             raise ParameterError(
-                f"The parameter '{name}' was given a number of more than {_DIGITS:,} digits.",
+                f"The parameter '{name}' was given a number of more than {MOST_DIGITS:,} digits.",
                 hint="Give it as text, or compute it in the notebook.",
             )
         return number

@@ -2,8 +2,8 @@
 
 Asked are, in this order: the sessions of the Jupyter servers of this user on this machine (they follow a
 rename), the variable `JPY_SESSION_NAME` that a server sets when it starts a kernel, and what VS Code leaves
-in the namespace. Tokens go to a server only if a process of this user serves it, and never through a proxy or
-a redirect.
+in the namespace. Tokens go to a server only if the process that its file names is this user's and is the one that
+listens there, and never through a proxy or a redirect.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from nbformat import NotebookNode
 
-_TIMEOUT = 3.0
-"""Seconds that a server may take; several may be asked."""
+_TIMEOUT = 10.0
+"""Seconds that a server may take: one that is saving a large notebook answers late."""
 _ANSWER_LIMIT = 16 * 2**20
 _HINT = "Give its path: %mlops train path/to/notebook.ipynb"
 
@@ -49,13 +49,18 @@ def current_notebook(shell: InteractiveShell) -> Path:
         raise NotebookError(
             "It is not known which notebook this kernel belongs to.", hint=_HINT, code="notebook_unknown"
         )
-    if not found.is_file():
+    if not _is_file(found):
         raise NotebookError(
             f"The notebook should be {shown_text(str(found))}, which is not a file on this machine.",
             hint=f"Save it. If its files are elsewhere (a remote kernel), download it. {_HINT}",
             code="notebook_unknown",
         )
     return found
+
+
+def _is_file(path: Path) -> bool:
+    # pathlib's raises for a name that is too long.
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def cell_is_saved(nb: NotebookNode, raw_cell: str) -> bool:
@@ -112,22 +117,32 @@ def _servers() -> list[dict[str, Any]]:
         for file in sorted(Path(jupyter_runtime_dir()).glob("jpserver-*.json")):
             with suppress(OSError, ValueError):
                 info = json.loads(file.read_text(encoding="utf-8"))
-                if isinstance(info, dict) and _is_mine(info.get("pid")):
+                if isinstance(info, dict) and _is_mine(info):
                     found.append(info)
     parents = {str(os.getppid()), os.environ.get("JPY_PARENT_PID")}
     return sorted(found, key=lambda info: str(info["pid"]) not in parents)
 
 
-def _is_mine(pid: object) -> bool:
-    # A file that a dead server left may point to a port that is another user's by now, who would get the
-    # token.
+def _is_mine(info: dict[str, Any]) -> bool:
+    # A file that a dead server, or one on another machine with the same home, left may name a process that is
+    # something else here, and a port that is another user's by now, who would get the token.
     import psutil
 
-    if not isinstance(pid, int):
+    pid, sock = info.get("pid"), info.get("sock")
+    if type(pid) is not int:
         return False
     try:
-        return bool(psutil.Process(pid).username() == psutil.Process().username())
-    except (psutil.Error, ValueError, OverflowError, KeyError):
+        process = psutil.Process(pid)
+        if process.username() != psutil.Process().username():
+            return False
+        if sock:
+            return bool(Path(unquote(str(sock))).stat().st_uid == process.uids().effective)
+        # Its name before psutil 6 was `connections`.
+        connections = getattr(process, "net_connections", None) or process.connections
+        return any(
+            one.status == psutil.CONN_LISTEN and one.laddr.port == info.get("port") for one in connections(kind="inet")
+        )
+    except (psutil.Error, OSError, ValueError, OverflowError, KeyError):
         return False
 
 
@@ -145,7 +160,7 @@ def _sessions(server: dict[str, Any]) -> list[dict[str, Any]]:
             answer = connection.getresponse()
             body = answer.read(_ANSWER_LIMIT) if answer.status == 200 else b""
             sessions = json.loads(body) if body else None
-        except (OSError, HTTPException, ValueError):
+        except (OSError, HTTPException, ValueError, OverflowError, RecursionError):
             return []  # another token would not make it answer
         finally:
             connection.close()
@@ -219,10 +234,15 @@ class _UnixConnection(HTTPConnection):
 
 def _notebooks_of(kernel_id: str, sessions: list[dict[str, Any]]) -> list[str]:
     """The API paths of the notebooks that use a kernel; a console beside a notebook is none."""
-    mine = [session for session in sessions if (session.get("kernel") or {}).get("id") == kernel_id]
+    mine = [session for session in sessions if _part(session, "kernel").get("id") == kernel_id]
     notebooks = [session for session in mine if session.get("type", "notebook") == "notebook"]
-    paths = (session.get("path") or (session.get("notebook") or {}).get("path") for session in notebooks)
+    paths = (session.get("path") or _part(session, "notebook").get("path") for session in notebooks)
     return sorted({path for path in paths if isinstance(path, str) and path})
+
+
+def _part(session: dict[str, Any], name: str) -> dict[str, Any]:
+    found = session.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _under(root: Path, api_path: str) -> Path:
@@ -252,7 +272,7 @@ def _from_variable(shell: InteractiveShell) -> Path | None:
     # Servers without a directory for the kernel give the path as their API has it; the shell began in it.
     start = Path(getattr(shell, "starting_dir", None) or Path.cwd())
     candidates = [path] if path.is_absolute() else [start / path, start / path.name]
-    return next((one for one in candidates if one.is_file()), None)
+    return next((one for one in candidates if _is_file(one)), None)
 
 
 def _from_vscode(shell: InteractiveShell) -> Path | None:

@@ -31,13 +31,16 @@ from .annotation import (
 from .document import notebook_language
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from nbformat import NotebookNode
 
 PARAMETERS_TAG = "parameters"
 _TEXT_LIMIT = 200
 """Characters of an annotation, a default's source or a help that are kept."""
 _LINE_LIMIT = 1000
-"""papermill's pattern takes time in the square of a line's length; longer lines are not given to it."""
+_CELL_LIMIT = 50_000
+"""papermill's pattern takes time in the square of what it reads; longer lines and cells are not given to it."""
 
 
 class Parameter(BaseModel):
@@ -114,9 +117,7 @@ def read_parameters(nb: NotebookNode) -> tuple[Parameter, ...]:
 
 def parse_cell(source: str) -> ast.Module | None:
     """The cell as Python, lines of magics and shell commands left out; None if it is none."""
-    plain = re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)
-    # `!` and `%` may also begin a line inside a string: as it stands comes first.
-    for text in dict.fromkeys((source, plain)):
+    for text in _readings(source):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # "\d" in the person's strings is not our warning
@@ -126,16 +127,26 @@ def parse_cell(source: str) -> ast.Module | None:
     return None
 
 
+def _readings(source: str) -> Iterable[str]:
+    """The source as it stands, for `!` and `%` may begin a line inside a string, then without magics."""
+    return dict.fromkeys((source, re.sub(r"^([ \t]*)[%!].*$", r"\1pass", source, flags=re.MULTILINE)))
+
+
 def _from_module(module: ast.Module, source: str) -> tuple[Parameter, ...]:
     comments = _comments(source)
     found: dict[str, Parameter] = {}
+    annotations: dict[str, ast.expr] = {}
+    values: dict[str, ast.expr] = {}
     for statement in module.body:
         comment = comments.get(statement.end_lineno or statement.lineno) or comments.get(statement.lineno, "")
         for name, annotation, value in _assignments(statement):
-            try:
-                found[name] = _parameter(name, annotation, value, comment)
-            except RecursionError:
-                found[name] = Parameter(name=name, default_source="…")
+            # `lr: float` above or below `lr = 1` belongs to it.
+            if annotation is not None:
+                annotations[name] = annotation
+            if value is not None:
+                values[name] = value
+            comment = comment or (found[name].help if name in found else "")
+            found[name] = _parameter(name, annotations.get(name), values.get(name), comment)
     return tuple(found.values())
 
 
@@ -159,7 +170,7 @@ def _assignments(statement: ast.stmt) -> list[tuple[str, ast.expr | None, ast.ex
 
 
 def _parameter(name: str, annotation: ast.expr | None, value: ast.expr | None, comment: str) -> Parameter:
-    text = ast.unparse(annotation) if annotation is not None else ""
+    text = _source_of(annotation) if annotation is not None else ""
     if annotation is None and (match := re.match(r"type:\s*(\S+)\s*(.*)", comment)):
         text, comment = match[1], match[2]
         annotation = parse_expression(text)
@@ -171,7 +182,7 @@ def _parameter(name: str, annotation: ast.expr | None, value: ast.expr | None, c
         assert value is not None
         known, default = literal_value(value)
         if not known:
-            default, source = None, _cut(ast.unparse(value))
+            default, source = None, _cut(_source_of(value))
         if annotation is None or text in ("Final", "typing.Final"):
             declared = DeclaredType(type_of(default) if known else type_of_source(value))
         if known and default is None:
@@ -194,15 +205,17 @@ def _parameter(name: str, annotation: ast.expr | None, value: ast.expr | None, c
 def _comments(source: str) -> dict[int, str]:
     """The comment behind code, by line from 1."""
     found: dict[int, str] = {}
-    with_code: set[int] = set()
-    try:
-        for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            if token.type == tokenize.COMMENT and token.start[0] in with_code:
-                found[token.start[0]] = token.string.lstrip("#").strip()
-            elif token.type not in (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
-                with_code.add(token.end[0])
-    except (tokenize.TokenError, SyntaxError, RecursionError):
-        pass  # what was found up to there is right
+    for text in _readings(source):
+        with_code: set[int] = set()
+        try:
+            for token in tokenize.generate_tokens(io.StringIO(text).readline):
+                if token.type == tokenize.COMMENT and token.start[0] in with_code:
+                    found[token.start[0]] = token.string.lstrip("#").strip()
+                elif token.type not in (tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
+                    with_code.add(token.end[0])
+        except (tokenize.TokenError, SyntaxError, RecursionError):
+            continue  # what was found up to there is right
+        break
     return found
 
 
@@ -211,7 +224,7 @@ def _from_papermill(nb: NotebookNode, cell: NotebookNode) -> tuple[Parameter, ..
     from papermill.translators import papermill_translators
 
     kernel_name = nb.metadata.get("kernelspec", {}).get("name")
-    lines = [line for line in cell.source.splitlines() if len(line) <= _LINE_LIMIT]
+    lines = [line for line in cell.source[:_CELL_LIMIT].splitlines() if len(line) <= _LINE_LIMIT]
     try:
         translator = papermill_translators.find_translator(kernel_name, notebook_language(nb))
         inspected = translator.inspect({"source": "\n".join(lines)})
@@ -231,6 +244,13 @@ def _from_papermill(nb: NotebookNode, cell: NotebookNode) -> tuple[Parameter, ..
                 help=_cut(one.help),
             )
     return tuple(found.values())
+
+
+def _source_of(node: ast.expr) -> str:
+    try:
+        return ast.unparse(node)
+    except (RecursionError, ValueError):  # ValueError: 0xfff… with more digits than Python writes
+        return "…"
 
 
 def _cut(text: str) -> str:

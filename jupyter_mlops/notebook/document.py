@@ -31,6 +31,7 @@ __all__ = [
     "cell_digest",
     "cell_title",
     "check_notebook",
+    "kernel_language",
     "notebook_language",
     "parse_notebook",
     "read_bytes",
@@ -309,13 +310,17 @@ def replace_file(path: Path, data: bytes) -> None:
     temporary = target.parent / f".mlops-{secrets.token_hex(8)}.tmp"
     made = False
     try:
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+        old = target.stat() if target.exists() else None
+        mode = stat.S_IMODE(old.st_mode) if old else None
         # A new file gets what the umask says; one that is replaced is never more open than it was.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)
         made = True
         with os.fdopen(descriptor, "wb") as file:
-            if mode is not None:
+            if old is not None and mode is not None:
+                # The file stays its owner's when root, or someone of a group that shares a directory, writes it.
+                with suppress(OSError):
+                    os.chown(temporary, old.st_uid, old.st_gid)
                 temporary.chmod(mode)
             file.write(data)
             file.flush()
@@ -353,6 +358,17 @@ def notebook_language(nb: NotebookNode) -> str:
     return "python" if language.lower() in ("python", "ipython") else language
 
 
+def kernel_language(name: str) -> str:
+    """The language of an installed kernel, by its own word; empty when it is not installed or does not say."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        language = str(KernelSpecManager().get_kernel_spec(name).language or "")
+    except (NoSuchKernel, OSError, ValueError, TypeError):
+        return ""
+    return "python" if language.lower() in ("python", "ipython") else language
+
+
 def resolve_kernel(nb: NotebookNode, override: str | None) -> str:
     """The name of the kernel to run a notebook with, checked to be installed here.
 
@@ -386,7 +402,7 @@ def resolve_kernel(nb: NotebookNode, override: str | None) -> str:
         install = f"Install it: python -m ipykernel install --user --name {safe}" if is_python else "Install it"
         raise _kernel_missing(
             f"The kernel '{shown}' is not installed here.", installed,
-            f"{install},{instead or ' or name another with --kernel'}.",
+            f"{install}{instead or ' or name another with --kernel'}.",
         )  # fmt: skip
     try:
         program = (manager.get_kernel_spec(name).argv or [""])[0]

@@ -11,19 +11,21 @@ papermill's translators write the values. What differs, and why:
 - Several translators of other languages do not quote what their language expands or ends a string with
   (`$(...)` in Julia and PowerShell, a backtick in PowerShell), or cannot say a value and say another one.
   What such a translator does not carry exactly is refused.
+- The language is the one of the kernel that is going to execute it: a notebook may say nothing of it, or be
+  run with another kernel than its own, and Python's quotes hold nothing back in Julia.
 """
 
 from __future__ import annotations
 
 import copy
-import keyword
 import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ParameterError
+from .annotation import is_variable
 from .declaration import parameters_cell_index
-from .document import notebook_language
+from .document import kernel_language, notebook_language
 from .naming import shown_text
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ if TYPE_CHECKING:
 INJECTED_TAG = "injected-parameters"
 _PLAIN_TEXT = re.compile(r"[A-Za-z0-9 _.,:;/@+=*()\[\]<>|~^#&?!-]*")
 """Text that means itself between quotes in every language that papermill writes."""
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""What a terminal acts on (the bash kernel types into one), or takes for another line end than \\n."""
+_LARGEST_WHOLE = 2**53
+"""Up to here every whole number has a place in a float, which is all that R and MATLAB have."""
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -55,7 +61,8 @@ def parameterize(nb: NotebookNode, parameters: Mapping[str, JSONValue], kernel_n
     changed = copy.deepcopy(nb)
     if not parameters:
         return changed
-    source = injected_source(parameters, kernel_name=kernel_name, language=notebook_language(nb))
+    language = kernel_language(kernel_name) or notebook_language(nb)
+    source = injected_source(parameters, kernel_name=kernel_name, language=language)
     earlier = parameters_cell_index(changed, INJECTED_TAG)
     changed.cells = [
         cell for cell in changed.cells if cell.cell_type != "code" or INJECTED_TAG not in cell.metadata.get("tags", [])
@@ -86,7 +93,7 @@ def injected_source(
     from papermill.translators import PythonTranslator, papermill_translators
 
     for name in parameters:
-        if not name.isidentifier() or keyword.iskeyword(name):
+        if not is_variable(name):
             raise ParameterError(f"{shown_text(repr(name))} cannot be the name of a parameter.")
     try:
         translator = papermill_translators.find_translator(kernel_name, language)
@@ -103,7 +110,7 @@ def injected_source(
                 f"The parameter '{name}' has a name that not every language can write.",
                 hint="Use ASCII letters, digits and _, beginning with a letter.",
             )
-        _refuse_foreign(value, name, language)
+        _refuse_foreign(value, name, language, translator)
     try:
         return str(translator.codify(dict(parameters)))
     except NotImplementedError as error:
@@ -113,28 +120,37 @@ def injected_source(
         ) from error
 
 
-def _refuse_foreign(value: JSONValue, name: str, language: str) -> None:
+def _refuse_foreign(value: JSONValue, name: str, language: str, translator: Any) -> None:
     """Refuse what a translator of another language than Python writes as something else."""
-    reason = ""
-    if isinstance(value, str):
-        if language == "bash":
-            reason = "a NUL character" if "\0" in value else ""
-        elif not _PLAIN_TEXT.fullmatch(value):
-            reason = "quotes, backslashes, `$`, `%`, braces, control or non-ASCII characters in text"
-    elif isinstance(value, float) and not math.isfinite(value):
-        reason = "nan or inf"
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_foreign(item, name, language)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_foreign(key, name, language)
-            _refuse_foreign(item, name, language)
-    if reason:
+    if reason := _not_carried(value, translator, nested=False):
         raise ParameterError(
             f"The value of '{name}' has {reason}, which papermill does not carry safely into {shown_text(language)}.",
             hint="Put the value into a file and give the file's path as the parameter.",
         )
+
+
+def _not_carried(value: JSONValue, translator: Any, *, nested: bool) -> str:  # noqa: PLR0911 - a table of cases
+    """What about a value would arrive as something else, in words; empty if nothing."""
+    from papermill.translators import BashTranslator, JuliaTranslator, MatlabTranslator
+
+    is_bash = issubclass(translator, BashTranslator)
+    if isinstance(value, str) and is_bash:
+        return "control characters in text" if _CONTROL.search(value) else ""
+    if isinstance(value, str):
+        is_plain = _PLAIN_TEXT.fullmatch(value)
+        return "" if is_plain else "quotes, backslashes, `$`, `%`, braces, control or non-ASCII characters in text"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan or inf"
+    if isinstance(value, int) and not issubclass(translator, (BashTranslator, JuliaTranslator)):
+        return "a whole number beyond 2^53" if abs(value) > _LARGEST_WHOLE else ""
+    if value is None and (issubclass(translator, MatlabTranslator) or (is_bash and nested)):
+        return "none"
+    if isinstance(value, (list, dict)) and is_bash and nested:
+        return "a list in a list"
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    reasons = [_not_carried(item, translator, nested=True) for item in value] if isinstance(value, list) else []
+    return next(filter(None, reasons), "")
 
 
 def _free_id(wanted: str, taken: set[Any]) -> str:

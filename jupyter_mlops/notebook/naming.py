@@ -11,6 +11,8 @@ import unicodedata
 
 _TITLE_LENGTH = 80
 _SHOWN_LENGTH = 200
+_LOOKED_AT = 100_000
+"""Characters of a cell that are searched for a title."""
 
 
 def cell_title(source: str) -> str:
@@ -20,7 +22,7 @@ def cell_title(source: str) -> str:
     else.
     """
     spare = ""
-    for line in source.splitlines():
+    for line in source[:_LOOKED_AT].splitlines():
         text = line.strip()
         if text.startswith("#"):
             text = re.sub(r"^[#!\s]*(%%)?\s*", "", text)

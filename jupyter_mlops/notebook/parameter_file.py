@@ -6,11 +6,14 @@ PyYAML's own schema is YAML 1.1's: `1e-3` is text, `no` is false, `12:30` is 750
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ParameterError
+from .annotation import MOST_DIGITS, is_too_long
 from .naming import shown_text
+from .strict_json import TOO_MANY_DIGITS, UnfitError, parse_json, too_large, twice
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,77 +81,139 @@ def _read(path: Path, shown: str) -> str:
 
 
 def _parse_json(text: str) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in found:
-                raise _NotReadableError(f"'{shown_text(name)}' is there twice")
-            found[name] = value
-        return found
-
     if not text.strip():
         return None
     try:
-        return json.loads(text, object_pairs_hook=once)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         raise _NotReadableError(f"line {error.lineno}, column {error.colno}: {error.msg}") from error
-    except ValueError as error:
+    except (ValueError, UnfitError) as error:
         raise _NotReadableError(str(error)) from error
 
 
 def _parse_yaml(text: str) -> Any:
     import yaml
 
-    class Loader(yaml.SafeLoader):
-        """YAML 1.2's core schema, and no key twice."""
+    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+        """Composes by YAML 1.2's core schema; values are made by `_Nodes`."""
 
         yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own way to set them
 
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen: set[Any] = set()
-            for key, _ in node.value:
-                if key.tag == "tag:yaml.org,2002:merge":
-                    continue
-                if (key.tag, key.value) in seen if isinstance(key, yaml.ScalarNode) else False:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"'{shown_text(str(key.value))}' is there twice", key.start_mark
-                    )
-                if isinstance(key, yaml.ScalarNode):
-                    seen.add((key.tag, key.value))
-            return super().construct_mapping(node, deep=deep)
-
-    for tag, pattern, first in _SCHEMA:
-        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"^(?:{pattern})$"), list(first))
-    Loader.add_constructor("tag:yaml.org,2002:int", _yaml_int)
-    Loader.add_constructor("tag:yaml.org,2002:float", _yaml_float)
+    for tag, (pattern, first) in _SCHEMA.items():
+        Loader.add_implicit_resolver(_TAGS + tag, re.compile(f"^(?:{pattern})$"), list(first))
     try:
-        return yaml.load(text, Loader=Loader)  # noqa: S506 - derives from SafeLoader
+        root = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise _NotReadableError(f"{where}{shown_text(error.problem or error.context or 'not YAML')}") from error
-    except (yaml.YAMLError, ValueError, TypeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise _NotReadableError(shown_text(str(error).splitlines()[0] if str(error) else "not YAML")) from error
+    return None if root is None else _Nodes().value(root)
 
 
-_SCHEMA = (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
-    (
-        "float",
+_TAGS = "tag:yaml.org,2002:"
+_SCHEMA = {
+    "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
         r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
         "-+.0123456789",
     ),
-    ("merge", "<<", "<"),
-)
+    "merge": ("<<", "<"),
+}
+_MOST_MERGED = 100_000
 
 
-def _yaml_int(loader: Any, node: Any) -> int:
-    text = str(loader.construct_scalar(node))
-    base = {"0o": 8, "0x": 16}.get(text[:2].lower(), 10)
-    return int(text, base)
+class _Nodes:
+    """Turns YAML's nodes into values: what aliases repeat is made once, so that they cannot make it explode.
+
+    PyYAML's own constructor also makes dates, sets and bytes, breaks on `!!bool maybe`, takes a name twice, and
+    copies what `<<` merges as often as it is merged.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[int, Any] = {}
+        self._open: set[int] = set()
+        self._merged = 0
+
+    def value(self, node: Any) -> Any:
+        """The value of a node.
+
+        Raises:
+            _NotReadableError: it has none in the core schema; tells where.
+        """
+        if id(node) in self._open:
+            raise _wrong(node, "it holds itself")
+        if id(node) not in self._made:
+            self._open.add(id(node))
+            self._made[id(node)] = self._make(node)
+            self._open.remove(id(node))
+        return self._made[id(node)]
+
+    def _make(self, node: Any) -> Any:
+        tag = node.tag.removeprefix(_TAGS)
+        if node.id == "scalar" and tag == "str":
+            return node.value
+        if node.id == "scalar" and tag in _SCHEMA:
+            if re.fullmatch(_SCHEMA[tag][0], node.value) is None:
+                raise _wrong(node, f"'{shown_text(node.value)}' is no {tag}")
+            return _scalar(tag, node)
+        if node.id == "sequence" and tag == "seq":
+            return [self.value(item) for item in node.value]
+        if node.id == "mapping" and tag == "map":
+            return self._mapping(node)
+        raise _wrong(node, f"YAML's core schema has no {node.id} of the type {shown_text(tag)}")
+
+    def _mapping(self, node: Any) -> dict[Any, Any]:
+        own: dict[Any, Any] = {}
+        merged: dict[Any, Any] = {}
+        for name, value in node.value:
+            if name.tag == f"{_TAGS}merge":
+                self._merge(value, merged)
+                continue
+            key = self.value(name)
+            if isinstance(key, (list, dict)):
+                raise _wrong(name, "a name is not text")
+            if key in own:
+                raise _wrong(name, twice(str(key)))
+            own[key] = self.value(value)
+        return {**merged, **own}
+
+    def _merge(self, node: Any, merged: dict[Any, Any]) -> None:
+        for source in node.value if node.id == "sequence" else [node]:
+            found = self.value(source)
+            if not isinstance(found, dict):
+                raise _wrong(source, "what `<<` merges is not a mapping")
+            self._merged += len(found)
+            if self._merged > _MOST_MERGED:
+                raise _wrong(source, "`<<` merges too much")
+            for key, value in found.items():
+                merged.setdefault(key, value)
 
 
-def _yaml_float(loader: Any, node: Any) -> float:
-    return float(str(loader.construct_scalar(node)).lower().replace(".inf", "inf").replace(".nan", "nan"))
+def _scalar(tag: str, node: Any) -> JSONValue:
+    text = node.value
+    if tag == "null":
+        return None
+    if tag == "bool":
+        return bool(text.lower() == "true")
+    if tag == "int":
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        # Without leading zeros, for `000…1` is short; Python itself refuses to read what is far too long in base 10.
+        digits = text.lstrip("+-").lstrip("0") if base == 10 else text
+        if len(digits) > MOST_DIGITS or is_too_long(number := int(digits or "0", base)):
+            raise _wrong(node, TOO_MANY_DIGITS)
+        return -number if text.startswith("-") else number
+    if tag == "float":
+        number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        if math.isinf(number) and "inf" not in text.lower():
+            raise _wrong(node, too_large(text))
+        return number
+    return str(text)  # `<<` as a value
+
+
+def _wrong(node: Any, what: str) -> _NotReadableError:
+    mark = node.start_mark
+    return _NotReadableError(f"line {mark.line + 1}, column {mark.column + 1}: {what}")

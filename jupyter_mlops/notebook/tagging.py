@@ -1,15 +1,18 @@
-"""Tags a notebook's parameters cell in its file, and changes nothing else in it.
+"""Tags a notebook's parameters cell in its file, and changes no other byte of it.
 
-Works on the file's own JSON and not on the notebook that `read_notebook` upgrades: the format version, the
-order of keys and the indentation stay, so that the difference in Git is the tag.
+Writing the JSON anew would change what its writer chose (escapes, indentation, line ends, how a float is
+spelled), so the tag is put into the text, in the style of what stands around it: the difference in Git is the
+tag.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import os
 import re
-from typing import TYPE_CHECKING, Any
+import stat
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NotebookError
 from .annotation import literal_value
@@ -35,11 +38,11 @@ def tag_parameters(path: Path, *, cell_index: int | None = None, cell_id: str | 
         The cell's index.
 
     Raises:
-        NotebookError: a cell is tagged already, no cell fits, or the file cannot be read or written.
+        NotebookError: a cell is tagged already, no cell fits, the file is read-only or changed meanwhile, or it
+            cannot be read or written.
     """
     data = read_bytes(path)
     nb = check_notebook(parse_notebook(data, path), path)
-    raw = parse_notebook(data, path)
     tagged = parameters_cell_index(nb)
     if tagged is not None:
         raise NotebookError(
@@ -48,10 +51,29 @@ def tag_parameters(path: Path, *, cell_index: int | None = None, cell_id: str | 
             code="notebook_tagged",
         )
     index = _chosen(nb, path, cell_index, cell_id)
-    metadata = raw["cells"][index].setdefault("metadata", {})
-    metadata["tags"] = [*metadata.get("tags", []), PARAMETERS_TAG]
-    replace_file(path, _as_it_was(raw, data))
+    _refuse_read_only(path)
+    tagged_text = _with_tag(data.decode("utf-8"), index)
+    if read_bytes(path) != data:
+        raise NotebookError(
+            f"{shown_text(path.name)} was saved by someone else in this moment; it was not tagged.",
+            hint="Try again.",
+            code="notebook_write",
+        )
+    replace_file(path, tagged_text.encode("utf-8"))
     return index
+
+
+def _refuse_read_only(path: Path) -> None:
+    # Replacing a file asks its directory, and root may everything: the file's own mode would hold nothing back.
+    try:
+        writable = path.stat().st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) and os.access(path, os.W_OK)
+    except OSError:
+        return  # it is gone: reading it again tells
+    if not writable:
+        shown = shown_text(str(path))
+        raise NotebookError(
+            f"{shown} is read-only.", hint=f"Make it writable: chmod u+w {shown}", code="notebook_write"
+        )
 
 
 def _chosen(nb: NotebookNode, path: Path, cell_index: int | None, cell_id: str | None) -> int:
@@ -115,14 +137,94 @@ def _code_cells(nb: NotebookNode) -> str:
     return f"Its code cells are: {', '.join(numbers[:30])}{more}."
 
 
-def _as_it_was(raw: dict[str, Any], data: bytes) -> bytes:
-    """The notebook's JSON, indented like the file was."""
-    indent = re.match(rb'(?:\xef\xbb\xbf)?\{\r?\n([ \t]*)"', data)
-    text = json.dumps(
-        raw,
-        ensure_ascii=False,
-        indent=indent[1].decode() if indent else None,
-        separators=(",", ": ") if indent or b'": ' in data[:1000] else (",", ":"),
+class _Member(NamedTuple):
+    """A member of a JSON object: its name, and where name and value begin and end in the text."""
+
+    name: str
+    name_start: int
+    name_end: int
+    start: int
+    end: int
+
+
+_DECODER = json.JSONDecoder()
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def _with_tag(text: str, index: int) -> str:
+    """The text of a valid notebook with the tag in the metadata of that cell."""
+    root = _members(text, _after_space(text, 1 if text.startswith("\ufeff") else 0))
+    unit = _space_before(text, root[0].name_start).lstrip("\r\n")
+    cell_start, _ = _items(text, _named(root, "cells").start)[index]
+    metadata = _named(_members(text, cell_start), "metadata")
+    members = _members(text, metadata.start)
+    place = (
+        _space_before(text, members[-1].name_start)
+        if members
+        else _deeper(_space_before(text, metadata.name_start), unit)
     )
-    end = "\n" if data.endswith(b"\n") else ""
-    return (text + end).encode("utf-8", "backslashreplace")
+    new_list = f'[{_deeper(place, unit)}"{PARAMETERS_TAG}"{place if _is_line(place) else ""}]'
+    if any(member.name == "tags" for member in members):
+        tags = _named(members, "tags")
+        if items := _items(text, tags.start):
+            start, end = items[-1]
+            return f'{text[:end]},{_space_before(text, start)}"{PARAMETERS_TAG}"{text[end:]}'
+        return f"{text[: tags.start]}{new_list}{text[tags.end :]}"
+    tags_member = f'"tags"{text[metadata.name_end : metadata.start]}{new_list}'
+    if members:
+        return f"{text[: members[-1].end]},{place}{tags_member}{text[members[-1].end :]}"
+    closing = _space_before(text, metadata.name_start) if _is_line(place) else ""
+    return f"{text[: metadata.start]}{{{place}{tags_member}{closing}}}{text[metadata.end :]}"
+
+
+def _is_line(space: str) -> bool:
+    return "\n" in space
+
+
+def _deeper(space: str, unit: str) -> str:
+    """The white space before what stands one level deeper; none where all is on one line."""
+    return space + unit if _is_line(space) else ""
+
+
+def _named(members: list[_Member], name: str) -> _Member:
+    """The member of that name; of several, the one that JSON's readers take."""
+    return next(member for member in reversed(members) if member.name == name)
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    assert found is not None
+    return found.end()
+
+
+def _space_before(text: str, at: int) -> str:
+    start = at
+    while text[start - 1] in " \t\r\n":
+        start -= 1
+    return text[start:at]
+
+
+def _members(text: str, start: int) -> list[_Member]:
+    """The members of the object that begins there."""
+    found: list[_Member] = []
+    at = _after_space(text, start + 1)
+    while text[at] != "}":
+        name, name_end = _DECODER.raw_decode(text, at)
+        value = _after_space(text, _after_space(text, name_end) + 1)
+        _, end = _DECODER.raw_decode(text, value)
+        found.append(_Member(name, at, name_end, value, end))
+        at = _after_space(text, end)
+        at = _after_space(text, at + 1) if text[at] == "," else at
+    return found
+
+
+def _items(text: str, start: int) -> list[tuple[int, int]]:
+    """Begin and end of each item of the list that begins there."""
+    found: list[tuple[int, int]] = []
+    at = _after_space(text, start + 1)
+    while text[at] != "]":
+        _, end = _DECODER.raw_decode(text, at)
+        found.append((at, end))
+        at = _after_space(text, end)
+        at = _after_space(text, at + 1) if text[at] == "," else at
+    return found

@@ -7,7 +7,8 @@ A runner knows no HTTP, no command line and no store.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Protocol
 
@@ -49,10 +50,19 @@ def get_runner(name: str, config: MLOps) -> Runner:
     Raises:
         ProfileError: none is installed under it.
     """
-    found = entry_points(group=GROUP)
+    found = _installed()
+    if name not in found.names:  # it may have been installed since
+        _installed.cache_clear()
+        found = _installed()
     if name not in found.names:
         raise ProfileError(
             f"There is no runner '{name}'.", hint=nearest(name, found.names, noun="runner"), code="runner"
         )
     runner: type[Runner] = found[name].load()
     return runner(config)
+
+
+@lru_cache(maxsize=1)
+def _installed() -> EntryPoints:
+    # Each look reads a file of every installed package, and a list of runs asks for the runner of each.
+    return entry_points(group=GROUP)

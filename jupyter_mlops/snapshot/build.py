@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -80,22 +81,24 @@ def build_snapshot(
     )
     files: list[SnapshotFile] = []
     sources: dict[str, Path | bytes] = {}
+    # The notebook's outputs are in its file and would be in the diff; its source ships anyway.
+    secret_names = (*config.snapshot_exclude, *SECRET_DIRECTORIES)
     try:
-        for path, (data, reason) in contents.items():
-            digest = hashlib.sha256(data).hexdigest()
-            files.append(SnapshotFile(path=path, size=len(data), sha256=digest, reason=reason))
-            sources[path] = data
-        for entry in on_disk:
-            file = entry.file
-            digest, size = _hashed(file.path, file.source)
-            files.append(
-                SnapshotFile(path=file.path, size=size, sha256=digest, executable=file.executable, reason=entry.reason)
-            )
-            sources[file.path] = file.source
-        # The notebook's outputs are in its file and would be in the diff; its source ships anyway.
-        secret_names = (*config.snapshot_exclude, *SECRET_DIRECTORIES)
-        git = read_git(found.root, secret_names=secret_names, leave_out=[found.notebook])
-        environment, missing = read_environment(kernel_python)
+        with ThreadPoolExecutor(1, thread_name_prefix="mlops-git") as pool:  # git has processes of its own to wait for
+            reading = pool.submit(read_git, found.root, secret_names=secret_names, leave_out=[found.notebook])
+            for path, (data, reason) in contents.items():
+                digest = hashlib.sha256(data).hexdigest()
+                files.append(SnapshotFile(path=path, size=len(data), sha256=digest, reason=reason))
+                sources[path] = data
+            for entry in on_disk:
+                file, reason = entry.file, entry.reason
+                digest, size = _hashed(file.path, file.source)
+                files.append(
+                    SnapshotFile(path=file.path, size=size, sha256=digest, executable=file.executable, reason=reason)
+                )
+                sources[file.path] = file.source
+            environment, missing = read_environment(kernel_python)
+            git = reading.result()
         return Snapshot.of(
             notebook=found.notebook, files=files, environment=environment, git=git.state, seed=seed,
             warnings=(*found.warnings, *missing, *git.warnings), sources=sources, diff=git.diff,

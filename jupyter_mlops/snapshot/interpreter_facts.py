@@ -44,7 +44,8 @@ def distributions() -> list[dict[str, Any]]:
     for dist in metadata.distributions(path=_search_path()):
         try:
             text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
-            name, version = _header(text, "Name"), _header(text, "Version")
+            head = text.partition("\n\n")[0]  # the README follows, often a hundred times as long
+            name, version = _header(head, "Name"), _header(head, "Version")
             if not name or not version or name in found:
                 continue
             direct_url = dist.read_text("direct_url.json")

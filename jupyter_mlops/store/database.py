@@ -1,27 +1,55 @@
-"""Opens the store (SQLite or PostgreSQL), brings its schema up to date, and answers questions about runs."""
+"""Opens the store (SQLite or PostgreSQL), brings its schema up to date, and answers questions about runs.
+
+May not know runners, files of runs, or MLflow. Everything that is asked of it may be done twice: so what met a server
+that was just being restarted is done again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, create_engine, event, select, text, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, select, text, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..errors import NotFoundError, StoreError
 from ..spec import RunSpec, RunState
-from .models import RunRecord, RunRow, record_from_row, row_from_spec
+from .models import RunRecord, RunRow, plain_text, record_from_row, row_from_spec
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 SCHEMA_HEAD = "0001"
 """The newest migration; a test holds it against the files in `migrations/versions`."""
 
-_BUSY_TIMEOUT = 30
-"""Seconds that a writer waits for another on SQLite."""
+_BUSY_TIMEOUT = 30.0
+"""Seconds that a writer waits for another on SQLite, unless the URL says `?timeout=`."""
+_RESTART_TIMEOUT = 30.0
+"""Seconds in which a database server that was there is expected back."""
+_CONNECT_TIMEOUT = 10
+"""Seconds for a connection to a database server: without a limit a firewall that drops packets costs minutes."""
+AWAY = "store_away"
+
+
+def _outlasting_a_restart(method: F) -> F:
+    @functools.wraps(method)
+    def ask(*args: Any, **kwargs: Any) -> Any:
+        deadline = time.monotonic() + _RESTART_TIMEOUT
+        while True:
+            try:
+                return method(*args, **kwargs)
+            except StoreError as error:
+                if error.code != AWAY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
+
+    return cast("F", ask)
 
 
 class Store:
@@ -35,9 +63,9 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = make_url(url)
+        self._url = _parsed(url)
         self._shown = self._url.render_as_string(hide_password=True)
-        self._engine = _engine(url)
+        self._engine = _engine(self._url)
         with self._errors():
             self._migrate()
 
@@ -45,6 +73,7 @@ class Store:
         """Give back the connections."""
         self._engine.dispose()
 
+    @_outlasting_a_restart
     def add_run(self, spec: RunSpec) -> RunRecord:
         """Record an accepted run.
 
@@ -59,11 +88,12 @@ class Store:
                 with self._read() as session:
                     query = select(RunRow).where(
                         (RunRow.run_id == spec.run_id)
-                        | ((RunRow.run_key == spec.run_key) & (RunRow.run_key.is_not(None)))
+                        | ((RunRow.run_key == plain_text(spec.run_key)) & (RunRow.run_key.is_not(None)))
                     )
                     return record_from_row(session.scalars(query).one())
             return self.run(spec.run_id)
 
+    @_outlasting_a_restart
     def update_run(self, run_id: str, **fields: Any) -> bool:
         """Set fields of a run that has not ended; what has ended stays as it is.
 
@@ -74,7 +104,7 @@ class Store:
         Returns:
             Whether something was changed.
         """
-        values = {key: getattr(value, "value", value) for key, value in fields.items()}
+        values = {key: plain_text(getattr(value, "value", value)) for key, value in fields.items()}
         ended = [state.value for state in RunState if state.is_terminal]
         with self._errors(), self._write() as session:
             done = session.execute(
@@ -82,12 +112,14 @@ class Store:
             )
             return bool(done.rowcount)  # type: ignore[attr-defined]
 
+    @_outlasting_a_restart
     def run(self, name: str) -> RunRecord:
         """The run of that id, unique prefix, or `@last`.
 
         Raises:
             NotFoundError: there is none, or several fit.
         """
+        name = plain_text(name)
         with self._errors(), self._read() as session:
             query = select(RunRow).order_by(RunRow.create_time.desc(), RunRow.run_id).limit(2)
             if name != "@last":
@@ -103,6 +135,7 @@ class Store:
         what = "There is no run yet." if name == "@last" else f"There is no run '{name}'."
         raise NotFoundError(what, hint="`jupyter mlops runs` lists the runs.")
 
+    @_outlasting_a_restart
     def runs(
         self,
         *,
@@ -129,11 +162,11 @@ class Store:
         if states:
             query = query.where(RunRow.state.in_([state.value for state in states]))
         if source is not None:
-            query = query.where(RunRow.source.endswith(source, autoescape=True))
+            query = query.where(RunRow.source.endswith(plain_text(source), autoescape=True))
         if owner is not None:
-            query = query.where(RunRow.owner == owner)
+            query = query.where(RunRow.owner == plain_text(owner))
         if name is not None:
-            query = query.where(RunRow.name == name)
+            query = query.where(RunRow.name == plain_text(name))
         if since is not None:
             query = query.where(RunRow.create_time >= since)
         if before is not None:
@@ -156,23 +189,36 @@ class Store:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (OperationalError, DBAPIError) as error:
-            reason = str(error.orig).strip().splitlines()[0] if error.orig else str(error)
-            if "locked" in reason:
-                raise StoreError(
-                    f"The store {self._shown} is locked by another process for over {_BUSY_TIMEOUT} s.",
-                    hint="End the process that holds it, or use PostgreSQL when several machines share one store.",
-                ) from error
-            if "full" in reason:
-                raise StoreError(
-                    f"The disk of the store {self._shown} is full.", hint="Free some space.", code="disk_full"
-                ) from error
-            raise StoreError(
-                f"The store {self._shown} does not answer: {reason}.",
-                hint="Check c.MLOps.store_url, the database server, and the rights on the file.",
-            ) from error
+        except DBAPIError as error:
+            raise self._explained(error) from error
         except SQLAlchemyError as error:
             raise StoreError(f"The store {self._shown} failed: {type(error).__name__}.") from error
+
+    def _explained(self, error: DBAPIError) -> StoreError:
+        reason = next(iter(str(error.orig or error).strip().splitlines()), type(error).__name__)
+        if "locked" in reason:
+            waited = float(str(self._url.query.get("timeout", _BUSY_TIMEOUT)))
+            return StoreError(
+                f"The store {self._shown} is locked by another process for over {waited:g} s.",
+                hint="End the process that holds it, or use PostgreSQL when several machines share one store.",
+            )
+        if "full" in reason or "No space left" in reason:
+            return StoreError(
+                f"The disk of the store {self._shown} is full.", hint="Free some space.", code="disk_full"
+            )
+        hint = "Check c.MLOps.store_url, the database server, and the rights on the file."
+        if self._is_away(error):
+            return StoreError(f"The store {self._shown} does not answer: {reason}.", hint=hint, code=AWAY)
+        return StoreError(f"The store {self._shown} failed: {reason}.", hint=hint)
+
+    def _is_away(self, error: DBAPIError) -> bool:
+        if self._url.get_backend_name() == "sqlite":
+            return False
+        state = getattr(error.orig, "sqlstate", None) or ""
+        # 08: the connection; 57P: the server is shut down or starts; no state: there was no connection at all.
+        return error.connection_invalidated or (
+            isinstance(error, OperationalError) and (not state or state.startswith(("08", "57P")))
+        )
 
     def _migrate(self) -> None:
         if _version(self._engine) == SCHEMA_HEAD:
@@ -190,14 +236,33 @@ def _version(engine: Engine) -> str | None:
         return str(found) if found is not None else None
 
 
-def _engine(url: str) -> Engine:
+def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            return create_engine(parsed, pool_pre_ping=True)
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, connect_args={"timeout": _BUSY_TIMEOUT})
+    except ArgumentError as error:
+        # SQLAlchemy's own message repeats the whole of it, which may hold a password.
+        raise StoreError("The store's URL is no URL of a database.", hint="Check c.MLOps.store_url.") from error
+    if parsed.drivername in ("postgresql", "postgres"):
+        # Which driver SQLAlchemy would take by itself changed between its versions; this is the one of our extra.
+        return parsed.set(drivername="postgresql+psycopg")
+    return parsed
+
+
+def _engine(url: URL) -> Engine:
+    try:
+        if url.get_backend_name() != "sqlite":
+            options: dict[str, Any] = {}
+            if url.drivername == "postgresql+psycopg":
+                limits: dict[str, Any] = {
+                    "connect_timeout": _CONNECT_TIMEOUT,
+                    # A server whose machine is gone without a word is noticed in a minute and not in two hours.
+                    "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3,
+                }  # fmt: skip
+                options["connect_args"] = {key: value for key, value in limits.items() if key not in url.query}
+            return create_engine(url, pool_pre_ping=True, **options)
+        if url.database and url.database != ":memory:":
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={} if "timeout" in url.query else {"timeout": _BUSY_TIMEOUT})
     except ModuleNotFoundError as error:
         raise StoreError(
             f"The driver '{error.name}' of the store is not installed.", hint="pip install 'jupyter-mlops[postgresql]'"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy import DateTime, Dialect, Index, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ..spec import FailureCode, RunSpec, RunState
+
+T = TypeVar("T")
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -114,15 +116,15 @@ def row_from_spec(spec: RunSpec) -> RunRow:
     """The row of a run that was just accepted."""
     return RunRow(
         run_id=spec.run_id,
-        run_key=spec.run_key,
-        name=_text(spec.name),
-        source=_text(spec.source),
+        run_key=plain_text(spec.run_key),
+        name=plain_text(spec.name),
+        source=plain_text(spec.source),
         snapshot_id=spec.snapshot_id,
         profile=spec.profile.name,
         runner=spec.profile.runner,
-        owner=spec.owner,
-        experiment=_text(spec.experiment),
-        tracking_uri=spec.tracking_uri,
+        owner=plain_text(spec.owner),
+        experiment=plain_text(spec.experiment),
+        tracking_uri=plain_text(spec.tracking_uri),
         parameters=json.dumps(spec.parameters),
         state=RunState.PENDING.value,
         message="",
@@ -138,6 +140,11 @@ def record_from_row(row: RunRow) -> RunRecord:
     return RunRecord.model_validate(data)
 
 
-def _text(value: str) -> str:
-    # PostgreSQL refuses NUL in text.
-    return value.replace("\x00", "\N{SYMBOL FOR NULL}")
+def plain_text(value: T) -> T:
+    """Text as every database takes it; what is no text comes back as it is.
+
+    PostgreSQL refuses NUL, and half of a surrogate pair (from a file name that is no UTF-8) is no UTF-8 either.
+    """
+    if not isinstance(value, str):
+        return value
+    return value.replace("\x00", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode("utf-8")  # type: ignore[return-value]

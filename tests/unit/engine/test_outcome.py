@@ -64,11 +64,20 @@ def test_a_long_error_is_cut() -> None:
 )
 def test_a_dead_kernel_tells_how_it_died(returncode: int | None, kills: int, code: FailureCode, words: str) -> None:
     outcome = kernel_death(
-        returncode=returncode, oom_kills=kills, last_memory=900 * 2**20, profile=PROFILE, cell_index=1, number=2
+        returncode=returncode, oom_kills=kills, last_memory=900 * 2**20, limit=2**30, cell_index=1, number=2
     )
     assert outcome.code is code
     assert words in outcome.message
     assert "in cell 2" in outcome.message
+
+
+@pytest.mark.parametrize("moment", ["before the first cell", "after the last cell"])
+def test_a_kernel_that_died_in_no_cell_tells_when(moment: str) -> None:
+    outcome = kernel_death(
+        returncode=-9, oom_kills=1, last_memory=None, limit=None, cell_index=None, number=None, moment=moment
+    )
+    assert moment in outcome.message
+    assert "the machine's memory was full" in outcome.message
 
 
 def test_escape_sequences_do_not_reach_the_sentence() -> None:

@@ -1,4 +1,5 @@
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ def test_a_large_picture_is_kept_apart(keeper: OutputKeeper, tmp_path: Path) -> 
 def test_what_a_cell_clears_gives_its_room_back(keeper: OutputKeeper) -> None:
     for _ in range(20):
         outputs: list[Any] = []
-        keeper.stream(outputs, "stdout", "x" * 900)
-        assert text_of(outputs) == "x" * 900
+        keeper.stream(outputs, "stdout", "x" * 800)
+        assert text_of(outputs) == "x" * 800
         keeper.clear()
 
 
@@ -71,10 +72,70 @@ def test_all_cells_together_have_a_limit(keeper: OutputKeeper) -> None:
     for number in (1, 2, 3):
         keeper.start_cell(number)
         outputs: list[Any] = []
-        keeper.stream(outputs, "stdout", "x" * 900)
+        keeper.stream(outputs, "stdout", "x" * 700)
         sizes.append(len(text_of(outputs)))
         keeper.end_cell(outputs)
-    assert sizes == [900, 600, 0]
+    assert sizes[0] == 700
+    assert 0 < sizes[1] < 700
+    assert sizes[2] == 0
+
+
+def test_a_million_tiny_outputs_are_a_flood_too(tmp_path: Path) -> None:
+    keeper = OutputKeeper(tmp_path / "outputs", cell_limit=100_000, total_limit=10**6, redactor=Redactor())
+    keeper.start_cell(3)
+    outputs: list[Any] = []
+    for number in range(20_000):
+        output = v4.new_output("display_data", data={"text/plain": f"row {number}"})
+        if keeper.display(output):
+            outputs.append(output)
+    assert len(json.dumps(outputs)) < 200_000
+    (notice,) = keeper.end_cell(outputs)
+    left_out = 20_000 - len(outputs) + 1
+    assert f"{left_out:,} more outputs were left out" in notice
+    assert notice in text_of(outputs)
+    lines = (tmp_path / "outputs" / "cell-3-more.log").read_text().splitlines()
+    assert (len(lines), lines[-1]) == (left_out, "row 19999")
+
+
+def test_streams_that_alternate_are_bounded_as_well(tmp_path: Path) -> None:
+    keeper = OutputKeeper(tmp_path / "outputs", cell_limit=100_000, total_limit=10**6, redactor=Redactor())
+    keeper.start_cell(1)
+    outputs: list[Any] = []
+    for number in range(20_000):
+        keeper.stream(outputs, ("stdout", "stderr")[number % 2], f"{number}\n")
+    keeper.end_cell(outputs)
+    assert len(json.dumps(outputs)) < 300_000
+    assert (tmp_path / "outputs" / "cell-1-stdout.log").read_text().count("\n") == 10_000
+    assert (tmp_path / "outputs" / "cell-1-stderr.log").read_text().count("\n") == 10_000
+
+
+def test_an_output_that_is_shown_anew_takes_its_room_once_and_one_file(tmp_path: Path) -> None:
+    keeper = OutputKeeper(tmp_path / "outputs", cell_limit=10_000, total_limit=15_000, redactor=Redactor())
+    keeper.start_cell(1)
+    shown = v4.new_output("display_data", data={"text/plain": "0%"})
+    assert keeper.display(shown, display_id="bar")
+    for size in [500] * 1000 + [20_000] * 50:
+        keeper.replaced(shown, in_this_cell=True)
+        shown = v4.new_output("display_data", data={"text/html": "x" * size, "text/plain": "some %"})
+        assert keeper.display(shown, display_id="bar")
+    assert [path.name for path in (tmp_path / "outputs").iterdir()] == ["cell-1-output-1.html"]
+    outputs: list[Any] = []
+    keeper.stream(outputs, "stdout", "x" * 9000)
+    assert text_of(outputs) == "x" * 9000
+
+
+def test_an_output_of_a_widget_is_bounded_and_its_text_kept(keeper: OutputKeeper, tmp_path: Path) -> None:
+    kept = [keeper.widget({"name": "stdout", "text": f"{number}" * 100}) for number in range(9)]
+    assert kept[0]
+    assert not kept[-1]
+    assert "8" * 100 in (tmp_path / "outputs" / "cell-1-more.log").read_text()
+
+
+def test_secrets_are_masked_in_metadata_and_names_as_well(keeper: OutputKeeper) -> None:
+    output = v4.new_output("display_data", data={"text/plain": "x"}, metadata={"hunter2hunter2": ["hunter2hunter2"]})
+    keeper.display(output)
+    assert "hunter2hunter2" not in str(output)
+    assert "hunter2hunter2" not in str(keeper.mask({"state": {"value": "hunter2hunter2", "n": [1, None]}}))
 
 
 def test_secrets_are_masked_also_when_two_messages_split_them(keeper: OutputKeeper) -> None:

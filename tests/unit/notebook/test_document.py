@@ -13,21 +13,17 @@ from typing import Any
 
 import nbformat
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from nbformat import v4
 
 from jupyter_mlops.errors import NotebookError
 from jupyter_mlops.notebook.document import (
-    cell_digest,
-    cell_title,
+    kernel_language,
     notebook_language,
     read_notebook,
     resolve_kernel,
     strip_outputs,
     write_notebook,
 )
-from jupyter_mlops.notebook.naming import shown_text
 
 CODE = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": "x = 1"}
 
@@ -359,54 +355,26 @@ def test_a_broken_kernel_json_is_told_before_a_run(tmp_path: Path, monkeypatch: 
         resolve_kernel(v4.new_notebook(), "mine")
 
 
-@pytest.mark.parametrize(
-    ("source", "title"),
-    [
-        ("", ""),
-        ("\n \n", ""),
-        ("# Load the data\nx = 1", "Load the data"),
-        ("## Train", "Train"),
-        ("#%% Train", "Train"),
-        ("# %% Train", "Train"),
-        ("#!/usr/bin/env python\nx = 1", "x = 1"),
-        ("########\n# Title\n########", "Title"),
-        ("# ---\nx = 1", "x = 1"),
-        ("%%time\nfit(model)", "fit(model)"),
-        ("%matplotlib inline\nimport numpy as np\nfit()", "fit()"),
-        ("import numpy as np\nimport pandas", "import numpy as np"),
-        ("%load_ext mlops", "%load_ext mlops"),
-        ("!pip install x", "!pip install x"),
-        ("from a import b\nx = b()", "x = b()"),
-        ("importance = 1", "importance = 1"),
-        ("@jit\ndef f(): pass", "def f(): pass"),
-        ('"""\nWhat it does\n"""', "What it does"),
-        ("    x\t=  1", "x = 1"),
-        ("a\x1b[31mb\u202e\u200bc", "a[31mbc"),
-        ("é = '😀'", "é = '😀'"),
-        ("x" * 200, "x" * 79 + "…"),
-        (")", ""),
-    ],
-)
-def test_a_title_is_the_first_telling_line(source: str, title: str) -> None:
-    assert cell_title(source) == title
+def test_a_kernel_says_which_language_it_speaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_kernel(tmp_path, monkeypatch, json.dumps({"argv": ["x"], "display_name": "x", "language": "julia"}))
+    assert (kernel_language("mine"), kernel_language("python3")) == ("julia", "python")
 
 
-@given(st.text())
-def test_a_title_is_one_short_printable_line(source: str) -> None:
-    title = cell_title(source)
-    assert len(title) <= 80
-    assert title.splitlines() in ([], [title])
-    assert title == title.strip()
-    assert not any(ord(character) < 32 or 0xD800 <= ord(character) <= 0xDFFF for character in title)
+@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"argv": ["x"], "display_name": "x"})])
+def test_a_kernel_that_is_broken_or_says_no_language_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    install_kernel(tmp_path, monkeypatch, content)
+    assert kernel_language("mine") == ""
+    assert kernel_language("not-installed") == ""
 
 
-@given(st.text())
-def test_shown_text_is_one_line(text: str) -> None:
-    assert len(shown_text(text).splitlines()) <= 1
-    assert len(shown_text(text)) <= 200
-
-
-def test_a_digest_is_short_stable_and_of_the_source() -> None:
-    assert cell_digest("x = 1") == "8ff436def1451285"  # sha256sum's
-    assert cell_digest("x = 1") != cell_digest("x = 2")
-    assert cell_digest("\ud83d") == cell_digest("\ud83d")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_file_that_root_writes_stays_its_owners(tmp_path: Path) -> None:
+    path = tmp_path / "a.ipynb"
+    write_notebook(executed(), path)
+    os.chown(path, 65534, 65534)
+    path.chmod(0o640)
+    write_notebook(executed(), path)
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (65534, 65534, 0o640)

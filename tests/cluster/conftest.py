@@ -1,0 +1,75 @@
+"""A real Kubernetes for the tests of this directory: brought up when it is not, and taken away by who brought it up."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from . import access, lifecycle
+from .cache import ClusterError
+from .context import Context, other_context, own_context
+from .places import place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kubernetes.client import ApiClient
+
+
+@pytest.fixture(scope="session")
+def session_context() -> Iterator[Context]:
+    """The Kubernetes, for fixtures of a session, which enter its network themselves: `with context.network(): ...`."""
+    try:
+        other = other_context()
+        if other is not None:
+            yield other
+            return
+        chosen = place()
+        if os.environ.get("PYTEST_XDIST_WORKER") and lifecycle.why_not_whole(chosen):
+            pytest.fail(
+                "several processes cannot agree on who takes the cluster away: first run `make cluster-up`", False
+            )
+        brought_up = lifecycle.up(chosen)
+        try:
+            yield own_context(chosen)
+        finally:
+            if brought_up:
+                lifecycle.down(chosen)
+    except lifecycle.MissingError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+    except ClusterError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def context(session_context: Context) -> Iterator[Context]:
+    """The Kubernetes; the test is in its network, with every process and thread that it starts."""
+    with session_context.network():
+        yield session_context
+
+
+@pytest.fixture
+def own(context: Context) -> Context:
+    """The Kubernetes, for tests that do to it what one may only do to one's own node."""
+    if context.place is None:
+        pytest.skip("only on the tests' own node")
+    return context
+
+
+@pytest.fixture
+def admin(context: Context) -> Iterator[ApiClient]:
+    """A client with all rights."""
+    with access.client(context.kubeconfig) as api:
+        yield api
+
+
+@pytest.fixture
+def namespace(admin: ApiClient) -> Iterator[str]:
+    """A namespace of the test's own, in which the restricted Pod Security Standard holds."""
+    name = access.create_namespace(admin)
+    yield name
+    access.delete_namespace(admin, name)
