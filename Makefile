@@ -12,7 +12,7 @@ PYTEST = $(RUN) pytest
 CHECKED = jupyter_mlops tests examples docs
 
 .PHONY: help venv demo ui lab test test-unit test-integration test-browser test-docs test-cluster test-gpu cluster-up \
-	cluster-down lint format types contracts bench lock docs pictures clean chromium
+	cluster-down lint format types contracts bench lock docs pictures clean chromium postgresql
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -59,7 +59,7 @@ test-unit: venv ## Fast tests of single rooms
 	@echo "==> Unit tests"
 	@$(PYTEST) tests/unit -n 2 -m "not integration and not browser and not gpu"
 
-test-integration: venv ## Real kernels, Dask clusters and MLflow servers
+test-integration: venv postgresql ## Real kernels, Dask clusters and MLflow servers
 	@echo "==> Integration tests"
 	@$(PYTEST) tests --ignore=tests/docs --ignore=tests/examples -m "integration and not browser and not gpu"
 
@@ -92,6 +92,9 @@ test-gpu: venv ## What needs an NVIDIA GPU (Linux; installs the gpu extra)
 
 chromium:
 	@sh tests/chromium.sh
+
+postgresql:
+	@sh tests/postgresql.sh
 
 lint: venv ## Style and mistakes (ruff)
 	@echo "==> ruff"

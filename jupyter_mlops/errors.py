@@ -15,6 +15,7 @@ Each has a sentence for the person (`str(error)`), a `code` for machines that is
     ├── TrackingError           MLflow is away or refused
     ├── ClusterError            the Dask cluster did not start or is gone
     ├── KubernetesError         Kubernetes is away or refused
+    ├── ImageError              an image could not be built or pushed
     └── RunFailedError          a run ended other than well
 """
 
@@ -103,9 +104,14 @@ class StoreError(MLOpsError):
 
 
 class TrackingError(MLOpsError):
-    """MLflow is away, or refused."""
+    """MLflow is away, or refused.
+
+    Attributes:
+        retryable: Whether the same call may succeed a moment later.
+    """
 
     code = "mlflow_unreachable"
+    retryable = False
 
 
 class ClusterError(MLOpsError):
@@ -123,6 +129,12 @@ class KubernetesError(MLOpsError):
 
     code = "kubernetes"
     retryable = False
+
+
+class ImageError(MLOpsError):
+    """A container image could not be built or pushed."""
+
+    code = "image"
 
 
 class RunFailedError(MLOpsError):

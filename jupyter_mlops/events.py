@@ -7,6 +7,7 @@ Knows nothing of who writes or reads.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -20,6 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from .spec import FailureCode, RunState
 
 EVENTS_FILE = "events.jsonl"
+MIRROR_VARIABLE = "JUPYTER_MLOPS_EVENTS_FD"
+"""Number of an open file that gets every event as well (a pod's standard output, which is read from outside); a process
+that writes events must be handed that file."""
 
 
 class _Event(BaseModel):
@@ -165,8 +169,16 @@ def parse_event(line: str | bytes) -> Event:
     return _adapter.validate_python(json.loads(line))
 
 
+def event_line(event: Event) -> bytes:
+    """The event as its file holds it, with the line's end."""
+    # The standard library's JSON: metrics may be nan or inf, which pydantic's would turn into null.
+    data = event.model_dump()
+    data["time"] = event.time.isoformat()
+    return json.dumps(data, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+
+
 class EventWriter:
-    """Appends events to a run's file.
+    """Appends events to a run's file, and to the open file of `MIRROR_VARIABLE` if there is one.
 
     Each event is one `write` to a file opened for appending, so that a kill can tear at most the last line and two
     processes that write by turns do not mix theirs.
@@ -174,6 +186,8 @@ class EventWriter:
 
     def __init__(self, run_dir: Path) -> None:
         self._torn = False
+        mirror = os.environ.get(MIRROR_VARIABLE, "")
+        self._mirror = int(mirror) if mirror.isdecimal() else None
         self._fd = os.open(run_dir / EVENTS_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         # A predecessor that was killed in mid-write leaves a line without an end: close it first.
         size = os.fstat(self._fd).st_size
@@ -189,10 +203,7 @@ class EventWriter:
         Raises:
             OSError: the disk is full or the file is gone.
         """
-        # The standard library's JSON: metrics may be nan or inf, which pydantic's would turn into null.
-        data = event.model_dump()
-        data["time"] = event.time.isoformat()
-        line = json.dumps(data, ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
+        line = event_line(event)
         if self._torn:
             line = b"\n" + line
         # A disk that becomes full takes the first part of a line and refuses the rest.
@@ -201,6 +212,11 @@ class EventWriter:
         while written < len(line):
             written += os.write(self._fd, line[written:])
         self._torn = False
+        if self._mirror is not None:
+            rest = line.lstrip(b"\n")
+            with contextlib.suppress(OSError):  # a view that is gone is no reason to end the run
+                while rest:
+                    rest = rest[os.write(self._mirror, rest) :]
 
     def close(self) -> None:
         """Close the file; writing afterwards is an error."""

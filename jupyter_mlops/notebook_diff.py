@@ -6,6 +6,7 @@ are compared by digest. May not know runs; what stands in the notebooks is anyon
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -42,7 +43,7 @@ def diff_notebooks(path_a: Path, path_b: Path, *, outputs: bool, color: bool) ->
     Raises:
         NotebookError: one of them cannot be read.
     """
-    from nbdime import diff_notebooks as diff
+    from nbdime import diff
     from nbdime.prettyprint import PrettyPrintConfig, pretty_print_diff
 
     first, second = (_comparable(read_notebook(path), outputs=outputs) for path in (path_a, path_b))
@@ -50,11 +51,26 @@ def diff_notebooks(path_a: Path, path_b: Path, *, outputs: bool, color: bool) ->
     out = StringIO()
     # In this process: neither the git nor the diff of whoever calls, nor their configuration, has a say.
     config = PrettyPrintConfig(out=out, include=shown, use_git=False, use_diff=False, use_color=color)
-    pretty_print_diff(first, diff(first, second), "", config)
+    pretty_print_diff(first, diff(first, second, path="", config=_rules()), "", config)
     text = out.getvalue()
     if not text.strip():
         return ""
     return f"--- {printable(str(path_a))}\n+++ {printable(str(path_b))}\n{text.rstrip()}\n"
+
+
+def _rules() -> Any:
+    """The rules of nbdime for notebooks, in a copy that nobody else changes."""
+    from nbdime.diffing.notebooks import compare_output_approximate, compare_output_strict, notebook_config
+
+    def is_like(one: Any, other: Any) -> bool:
+        # nbdime takes what two cells printed for unlike as soon as it is long, and shows both as a whole.
+        if one["output_type"] == other["output_type"] == "stream":
+            return bool(one["name"] == other["name"])
+        return bool(compare_output_approximate(one, other))
+
+    rules = copy.copy(notebook_config)
+    rules.predicates["/cells/*/outputs"] = [is_like, compare_output_strict]
+    return rules
 
 
 def _comparable(nb: NotebookNode, *, outputs: bool) -> NotebookNode:

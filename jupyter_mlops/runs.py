@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import MLOps, load_config
-from .errors import MLOpsError, NotFoundError, UsageError
+from .errors import ConfigError, KubernetesError, MLOpsError, NotFoundError, TrackingError, UsageError
 from .events import CellEvent, Event, RunEvent
 from .profile import Profile
 from .runner import Runner, get_runner
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .store.database import Store
     from .store.models import RunRecord
 
+_AWAY = (KubernetesError, TrackingError, ConfigError)
+"""What keeps one from seeing how a run stands; what is known of it stays."""
 _REFRESHED = 200
 """A list looks after at most so many runs that have not ended."""
 
@@ -248,8 +250,14 @@ class Runs:
             return found
         # A run may have ended since it was listed; a filter on states is asked again after a look.
         waiting = [record for record in found if not record.state.is_terminal][:_REFRESHED]
+        away: set[tuple[str, str]] = set()
         for record in waiting:
-            self._refreshed(record)
+            if (record.runner, record.profile) in away:
+                continue
+            try:
+                self._look_after(record)
+            except _AWAY:  # a list is worth showing without the last word of some; one wait for each place is enough
+                away.add((record.runner, record.profile))
         return self.store.runs(**filters)
 
     def spec(self, name: str) -> RunSpec:
@@ -345,15 +353,24 @@ class Runs:
         return get_runner(record.runner, self.config)
 
     def _refreshed(self, record: RunRecord) -> RunRecord:
+        with suppress(*_AWAY):
+            self._look_after(record)
+        return self.store.run(record.run_id)
+
+    def _look_after(self, record: RunRecord) -> None:
+        """Write into the record what has become of its run.
+
+        Raises:
+            MLOpsError: the place where it runs does not answer.
+        """
         if record.state.is_terminal:
-            return record
+            return
         runner = self._runner(record)
         with suppress(OSError):
             runner.reconcile(record.run_id)
         changes = recorded(runner.events(record.run_id, follow=False, stop=lambda: True))
         if changes:
             self.store.update_run(record.run_id, **changes)
-        return self.store.run(record.run_id)
 
 
 def recorded(events: Iterable[Event]) -> dict[str, Any]:

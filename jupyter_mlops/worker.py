@@ -18,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -54,27 +54,57 @@ def main(arguments: list[str] | None = None) -> int:
     return supervise(run_dir)
 
 
-def supervise(run_dir: Path) -> int:
-    """Start the engine, wait for it, clean up after it, and leave a record in any case."""
+def supervise(
+    run_dir: Path,
+    *,
+    command: Sequence[str] | None = None,
+    pass_fds: tuple[int, ...] = (),
+    before_stop: Callable[[], None] = lambda: None,
+    after_engine: Callable[[], None] = lambda: None,
+    patience: float = _STOP_PATIENCE,
+) -> int:
+    """Start the engine, wait for it, clean up after it, and leave a record in any case.
+
+    Args:
+        run_dir: The run's directory.
+        command: What starts the engine instead of this module.
+        pass_fds: Open files that the engine shall have too.
+        before_stop: Called once, in a thread, when this process was told to stop and before the engine is; it may
+            leave word of why in `cancel.json`.
+        after_engine: Called when the engine is gone, before everything that is left of the run is ended.
+        patience: Seconds that the engine then has.
+
+    Returns:
+        See `main`.
+    """
     write_process_file(run_dir, os.getpid())
     become_subreaper()
     engine: subprocess.Popen[bytes] | None = None
     told: float | None = None
 
-    def pass_on(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal told
-        told = told or time.monotonic()
+    def tell_engine() -> None:
+        before_stop()
+        started.wait()
         if engine is not None:
             with contextlib.suppress(ProcessLookupError):
                 engine.send_signal(signal.SIGTERM)
 
+    def pass_on(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal told
+        if told is None:
+            told = time.monotonic()
+            teller.start()
+
+    started = threading.Event()
+    teller = threading.Thread(target=tell_engine, name="mlops-stop", daemon=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, pass_on)
     engine = subprocess.Popen(
-        [sys.executable, "-m", "jupyter_mlops.worker", str(run_dir), "--engine"], stdin=subprocess.DEVNULL
+        list(command or (sys.executable, "-m", "jupyter_mlops.worker", str(run_dir), "--engine")),
+        stdin=subprocess.DEVNULL,
+        pass_fds=pass_fds,
     )
-    if told is not None:
-        engine.send_signal(signal.SIGTERM)
+    started.set()
     write_process_file(run_dir, os.getpid(), engine.pid)
 
     def watch() -> None:
@@ -82,11 +112,14 @@ def supervise(run_dir: Path) -> int:
             time.sleep(HEARTBEAT)
             with contextlib.suppress(OSError):
                 os.utime(run_dir / PROCESS_FILE)
-            if told is not None and time.monotonic() - told > _STOP_PATIENCE:
+            if told is not None and time.monotonic() - told > patience:
                 engine.kill()
 
     threading.Thread(target=watch, name="mlops-heartbeat", daemon=True).start()
     returncode = engine.wait()
+    if told is not None:  # why is to be known before anything is recorded
+        teller.join()
+    after_engine()
     end_processes(run_dir.name, descendants=True)
     from .engine.outcome import describe_exit
     from .engine.publish import recorded_outcome
@@ -124,11 +157,13 @@ def record_death(run_dir: Path, how: str, *, told_to_stop: bool = False) -> bool
     from .events import EventWriter, RunEvent, read_events
     from .spec import FailureCode, RunState
 
-    with _one_at_a_time(run_dir):
+    with one_at_a_time(run_dir):
         if recorded_outcome(run_dir) is not None:
             return False
         if told_to_stop or (run_dir / CANCEL_FILE).exists():
             outcome = cancel_outcome(run_dir)
+            if not outcome.state.is_terminal:
+                return False
         else:
             outcome = Outcome(
                 RunState.FAILED, FailureCode.WORKER_DIED, f"The process of the run died: {how}.",
@@ -149,7 +184,7 @@ def record_death(run_dir: Path, how: str, *, told_to_stop: bool = False) -> bool
 
 
 @contextlib.contextmanager
-def _one_at_a_time(run_dir: Path) -> Iterator[None]:
+def one_at_a_time(run_dir: Path) -> Iterator[None]:
     """Held by one process at a time, and let go when that is killed."""
     try:
         import fcntl

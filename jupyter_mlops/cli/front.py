@@ -138,8 +138,10 @@ class TerminalFront:
         if not self.console.is_terminal:
             return
         for output in outputs:
-            text = output.get("text", output.get("data", {}).get("text/plain", ""))
-            sys.stdout.write(printable("".join(text), keep_lines=True))
+            text = "".join(output.get("text", ""))
+            if "data" in output:
+                text = f"{output['data'].get('text/plain', '')}\n"
+            sys.stdout.write(printable(text, keep_lines=True))
         sys.stdout.flush()
 
     def take_results(self, names: Mapping[str, Any]) -> None:

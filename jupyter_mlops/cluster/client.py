@@ -31,22 +31,32 @@ if TYPE_CHECKING:
     from .local import ClusterPlan
 
 RUN_DIR_VARIABLE = "JUPYTER_MLOPS_RUN_DIR"
+ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"
+WORKERS_VARIABLE = "JUPYTER_MLOPS_DASK_WORKERS"
+"""How many workers the run's cluster will have. Set, it says that the cluster is there already, started outside of this
+process, and found through Dask's own variables: its address, and the certificate that it asks for."""
 STATE_FILE = "dask.json"
 _ANSWER_LIMIT = 4 * 2**20
 _CLOSE_TIMEOUT = 10.0
+_SCHEDULER_TIMEOUT = 120.0
+_WORKERS_TIMEOUT = 120.0
+"""Seconds to wait for the workers of a cluster that others start; the run then begins with those that are there."""
+_SCHEDULER_HTTP = "http://127.0.0.1:8787"
+"""The scheduler of such a cluster runs beside the notebook."""
 _GUARD_HINT = 'Put the code under `if __name__ == "__main__":`; Dask\'s workers import the script when they start.'
 
 
 @dataclass
 class _Held:
     pid: int
-    plan: ClusterPlan
+    plan: ClusterPlan | None
     cluster: Any
     client: Any
     state_file: Path | None
 
     def alive(self) -> bool:
-        return bool(self.client.status == "running" and self.cluster.status.name == "running")
+        theirs = self.cluster is None or self.cluster.status.name == "running"
+        return bool(self.client.status == "running" and theirs)
 
 
 _lock = threading.RLock()
@@ -54,7 +64,7 @@ _held: _Held | None = None
 
 
 def get_client(profile: Profile | None = None) -> Client:
-    """A ready Dask client on a cluster of this machine; the same one at each call while it lives.
+    """A ready Dask client on a cluster of this machine, or of all pods of the run; the same one while it lives.
 
     Inside a Dask task it is the client of the cluster that the task runs on.
 
@@ -78,7 +88,7 @@ def get_client(profile: Profile | None = None) -> Client:
     with _lock:
         if _held is not None and _held.pid == os.getpid():
             if _held.alive():
-                if profile is not None and _plan(profile) != _held.plan:
+                if profile is not None and (_held.plan is None or _plan(profile) != _held.plan):
                     warnings.warn(
                         "The Dask cluster of this process keeps the resources it was started with; call "
                         "jupyter_mlops.cluster.client.close_client() before asking for others.",
@@ -86,6 +96,9 @@ def get_client(profile: Profile | None = None) -> Client:
                     )
                 return _held.client
             close_client()
+        if WORKERS_VARIABLE in os.environ:
+            _held = _connect(os.environ[ADDRESS_VARIABLE], int(os.environ[WORKERS_VARIABLE]))
+            return _held.client
         _refuse_reimport()
         plan = _plan(profile or _default_profile())
         if plan.warning:
@@ -104,8 +117,9 @@ def close_client() -> None:
         # What is closed or broken already raises in many ways, and nothing is left to do about any of them.
         with contextlib.suppress(Exception):
             held.client.close(timeout=_CLOSE_TIMEOUT)
-        with contextlib.suppress(Exception):
-            held.cluster.close(timeout=_CLOSE_TIMEOUT)
+        if held.cluster is not None:
+            with contextlib.suppress(Exception):
+                held.cluster.close(timeout=_CLOSE_TIMEOUT)
         if held.state_file is not None:
             with contextlib.suppress(OSError, ValueError):
                 if json.loads(held.state_file.read_text(encoding="utf-8"))["pid"] == held.pid:
@@ -212,7 +226,7 @@ def _start(plan: ClusterPlan) -> _Held:
     try:
         client = Client(cluster, asynchronous=False, set_as_default=True)
         run_dir = os.environ.get(RUN_DIR_VARIABLE)
-        state_file = _write_state(Path(run_dir), cluster) if run_dir else None
+        state_file = _write_state(Path(run_dir), _cluster_state(cluster)) if run_dir else None
     except Exception as error:
         with contextlib.suppress(Exception):
             cluster.close(timeout=_CLOSE_TIMEOUT)
@@ -223,17 +237,50 @@ def _start(plan: ClusterPlan) -> _Held:
     return _Held(os.getpid(), plan, cluster, client, state_file)
 
 
-def _write_state(run_dir: Path, cluster: Any) -> Path | None:
+def _connect(address: str, workers: int) -> _Held:
+    """A client of the cluster that this run's pods are; what it needs to be let in, Dask's own variables say."""
+    from distributed import Client
+    from distributed.security import Security
+
+    try:
+        client = Client(
+            address, security=Security(), timeout=_SCHEDULER_TIMEOUT, asynchronous=False, set_as_default=True
+        )  # fmt: skip
+    except Exception as error:
+        raise ClusterError(
+            f"The Dask scheduler of the run at {address} does not answer: {type(error).__name__}: {error}",
+            hint="The log of the run tells what its pods print.",
+        ) from error
+    with contextlib.suppress(Exception):
+        client.wait_for_workers(workers, timeout=_WORKERS_TIMEOUT)
+    there = len(client.nthreads())
+    if there < workers:
+        warnings.warn(
+            f"{there} of the {workers} Dask workers are there after {_WORKERS_TIMEOUT:.0f} s; the run goes on with "
+            "them, and uses the others as soon as they come.",
+            stacklevel=3,
+        )
+    run_dir = os.environ.get(RUN_DIR_VARIABLE)
+    state = {"address": address, "dashboard": None, "http": _SCHEDULER_HTTP, "pid": os.getpid()}
+    state_file = _write_state(Path(run_dir), state) if run_dir else None
+    atexit.register(close_client)
+    return _Held(os.getpid(), None, None, client, state_file)
+
+
+def _cluster_state(cluster: Any) -> dict[str, Any]:
     from .local import can_import
 
     port = cluster.scheduler.http_server.port
     # The link goes through a JupyterHub's proxy where Dask is configured so; the monitor asks the port itself.
-    state = {
+    return {
         "address": cluster.scheduler_address,
         "dashboard": cluster.dashboard_link if can_import("bokeh") else None,
         "http": f"http://127.0.0.1:{port}",
         "pid": os.getpid(),
     }
+
+
+def _write_state(run_dir: Path, state: Mapping[str, Any]) -> Path | None:
     path = run_dir / STATE_FILE
     temporary = run_dir / f".{STATE_FILE}.{os.getpid()}"
     try:

@@ -38,7 +38,8 @@ class ClusterPlan:
         threads: Threads of each worker.
         memory_limit: Bytes of main memory for each worker, or "auto": Dask's share of the machine.
         gpus: What `CUDA_VISIBLE_DEVICES` names: numbers or UUIDs, of GPUs or MIG instances.
-        rmm_pool_size: Share of a GPU's memory that each worker takes at once for RMM, or None.
+        rmm_pool_size: GPU memory that each worker takes at once for RMM, as a share or in bytes, or None.
+        device_memory_limit: Share of GPU memory from which a worker spills to main memory; None: Dask-CUDA's own.
         omp_threads: Threads of OpenMP, MKL and OpenBLAS in each thread of a worker.
         warning: What the person should know, or an empty string.
     """
@@ -49,6 +50,7 @@ class ClusterPlan:
     memory_limit: int | str = "auto"
     gpus: tuple[str, ...] = ()
     rmm_pool_size: float | None = None
+    device_memory_limit: float | None = None
     omp_threads: int = 1
     warning: str = ""
 
@@ -82,13 +84,15 @@ def plan_cluster(
         )
     warning = ""
     if wanted and has_dask_cuda:
+        pool = _RMM_POOL if profile.rmm_pool is None else profile.rmm_pool
         return ClusterPlan(
             kind="cuda",
             workers=wanted,
             threads=1,
             memory_limit=_worker_memory(profile, wanted),
             gpus=tuple(gpus[:wanted]),
-            rmm_pool_size=_RMM_POOL if has_rmm else None,
+            rmm_pool_size=pool or None if has_rmm else None,
+            device_memory_limit=profile.device_memory_limit,
             omp_threads=max(1, cores // wanted),
         )
     if wanted:
@@ -222,8 +226,9 @@ def start_cluster(plan: ClusterPlan) -> Any:
                 return LocalCluster(processes=True, **options)
             from dask_cuda import LocalCUDACluster
 
-            pool = {} if plan.rmm_pool_size is None else {"rmm_pool_size": plan.rmm_pool_size}
-            return LocalCUDACluster(CUDA_VISIBLE_DEVICES=list(plan.gpus), **options, **pool)
+            memory = {"rmm_pool_size": plan.rmm_pool_size, "device_memory_limit": plan.device_memory_limit}
+            memory = {key: value for key, value in memory.items() if value is not None}
+            return LocalCUDACluster(CUDA_VISIBLE_DEVICES=list(plan.gpus), **options, **memory)
     except Exception as error:  # whatever Dask, dask-cuda, the driver or the system raise
         cause = _innermost(error)
         raise ClusterError(

@@ -20,21 +20,22 @@ from .words import (
 )
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 
-def to_table(comparison: Comparison, *, only_different: bool = True) -> Table:
+def to_table(comparison: Comparison, *, only_different: bool = True) -> Group:
     """For a terminal: a column a run, a line a parameter and a metric; the best value is bold with a star.
 
     Args:
         comparison: The runs.
         only_different: Leave out what is the same in all runs.
     """
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     parameters, metrics = shown_rows(comparison, only_different=only_different)
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0), caption_justify="left", caption_style="dim")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("", overflow="fold")
     for short in short_ids(comparison.runs):
         table.add_column(Text(short), overflow="fold")
@@ -63,5 +64,4 @@ def to_table(comparison: Comparison, *, only_different: bool = True) -> Table:
             cells.append(text)
         table.add_row(Text(f"  {cut(metric.name, NAME_LENGTH)}{arrow(metric)}"), *cells)
     notes = [left_out(comparison, only_different=only_different), legend(metrics)]
-    table.caption = Text("\n".join(note for note in notes if note), style="dim")
-    return table
+    return Group(table, *(Text(note, style="dim") for note in notes if note))

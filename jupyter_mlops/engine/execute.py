@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import MLOps, load_config
 from ..errors import MLOpsError
-from ..events import Event, EventWriter, MetricEvent, NoticeEvent, RunEvent
+from ..events import MIRROR_VARIABLE, Event, EventWriter, MetricEvent, NoticeEvent, RunEvent
+from ..profile import Profile
 from ..redact import Redactor
 from ..spec import FailureCode, RunSpec, RunState
 from .outcome import EngineStop, Outcome, over_memory_limit
@@ -173,6 +174,7 @@ class _Execution:
         self.log = log
         self.monitor: ResourceMonitor | None = None
         self.uri = config.mlflow_uri()
+        self.gpus = _gpus(spec.profile)
 
     def execute(self) -> Outcome:
         from ..notebook.document import notebook_language, read_notebook, resolve_kernel
@@ -234,11 +236,8 @@ class _Execution:
             "JUPYTER_MLOPS_RUN_DIR": str(self.run_dir),
             "JUPYTER_MLOPS_SOURCE": self.spec.source,
         }
-        if self.spec.profile.gpus is not None:
-            from ..cluster.local import visible_gpus
-
-            gpus = visible_gpus()[: self.spec.profile.gpus] if self.spec.profile.gpus else []
-            variables["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        if self.gpus is not None:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         return variables
 
     def _start_kernel(self, kernel_name: str, directory: Path, environment: dict[str, str]) -> Any:
@@ -250,7 +249,8 @@ class _Execution:
         manager = AsyncKernelManager(kernel_name=kernel_name)
         variables = {**os.environ, **environment, "PYTHONHASHSEED": str(self.spec.seed)}
         # A debugger's or an outer run's variables are not this kernel's.
-        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "JPY_SESSION_NAME"):
+        for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "JPY_SESSION_NAME",
+                     MIRROR_VARIABLE):  # fmt: skip
             if name not in environment:
                 variables.pop(name, None)
         try:
@@ -271,6 +271,7 @@ class _Execution:
         import papermill
 
         from ..notebook.parameters import parameterize, read_parameters
+        from ..tracking.html import warm_up
         from .kernel_setup import inject_client, setup_source
         from .papermill_engine import Listening, failed_cell
 
@@ -303,6 +304,8 @@ class _Execution:
                     followers.append(_system_metrics(self.uri, mlflow_run_id))
                 for follower in followers:
                     follower.start()
+            # Its imports take a second, and the run would wait for them at its end.
+            threading.Thread(target=warm_up, name="mlops-html", daemon=True).start()
 
         listening = Listening(
             emit=self.log.emit,
@@ -366,12 +369,22 @@ class _Execution:
             interval=self.config.resource_interval,
             memory_limit=self.spec.profile.memory,
             over_limit=over_limit,
+            gpus=self.gpus,
         )
         self.monitor.start()
 
     def _memory_limit(self) -> int | None:
         limits = (self.spec.profile.memory, self.monitor.group_limit if self.monitor else None)
         return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _gpus(profile: Profile) -> list[str] | None:
+    """The GPUs that the run may see, as `CUDA_VISIBLE_DEVICES` names them; None: as this process sees them."""
+    if not profile.gpus:
+        return None if profile.gpus is None else []
+    from ..cluster.local import visible_gpus
+
+    return visible_gpus()[: profile.gpus]
 
 
 class _MetricFollower(threading.Thread):
@@ -449,13 +462,19 @@ def _listen_to_signals(run_dir: Path, stopper: Stopper) -> None:
 
 
 def cancel_outcome(run_dir: Path) -> Outcome:
-    """The outcome of a run that was told to stop, with who asked where that is known."""
+    """The outcome of a run that was told to stop, with who asked where that is known.
+
+    It is no end where the run is to begin again in another place (`interrupted` in the file): then it stays pending.
+    """
     import json
 
     try:
-        by = json.loads((run_dir / CANCEL_FILE).read_text(encoding="utf-8")).get("by")
-    except (OSError, ValueError):
-        by = None
+        told = json.loads((run_dir / CANCEL_FILE).read_text(encoding="utf-8"))
+        by, interrupted = told.get("by"), told.get("interrupted")
+    except (OSError, ValueError, AttributeError):
+        by = interrupted = None
+    if interrupted:
+        return Outcome(RunState.PENDING, FailureCode.EVICTED, str(interrupted), "")
     who = f" by {by}" if by else " from outside"
     return Outcome(RunState.CANCELLED, FailureCode.CANCELLED, f"The run was cancelled{who}.", "")
 

@@ -9,7 +9,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -32,6 +32,7 @@ class ResourceMonitor:
         interval: Seconds between events.
         memory_limit: Bytes, or None.
         over_limit: Called once with the bytes in use when they are over the limit at two looks in a row.
+        gpus: Those that the run was given, as `CUDA_VISIBLE_DEVICES` names them; None: every one.
 
     Attributes:
         last_memory: Bytes in use at the last look, or None.
@@ -47,6 +48,7 @@ class ResourceMonitor:
         interval: float,
         memory_limit: int | None,
         over_limit: Callable[[int], None],
+        gpus: Sequence[str] | None = None,
     ) -> None:
         self._pid = pid
         self._run_dir = run_dir
@@ -54,6 +56,7 @@ class ResourceMonitor:
         self._interval = interval
         self._memory_limit = memory_limit
         self._over_limit = over_limit
+        self._gpus = gpus
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="mlops-resources", daemon=True)
         self.last_memory: int | None = None
@@ -70,7 +73,7 @@ class ResourceMonitor:
             self._thread.join(timeout=10)
 
     def _watch(self) -> None:
-        gpus = _GPUs()
+        gpus = _GPUs(self._gpus)
         cpu_before, time_before = tree_use(self._pid)[1], time.monotonic()
         due = time_before + min(1.0, self._interval)
         over = 0
@@ -157,10 +160,13 @@ def memory_of_machine() -> int:
 
 
 class _GPUs:
-    """The visible GPUs through NVML, where its Python binding is installed."""
+    """The run's GPUs through NVML, where its Python binding is installed."""
 
-    def __init__(self) -> None:
+    def __init__(self, devices: Sequence[str] | None) -> None:
         self._nvml = None
+        self._devices = devices
+        if devices is not None and not devices:
+            return
         try:
             import pynvml
 
@@ -174,8 +180,15 @@ class _GPUs:
             return ()
         found = []
         with contextlib.suppress(Exception):
-            for index in range(self._nvml.nvmlDeviceGetCount()):
-                handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            devices = self._devices
+            if devices is None:
+                devices = [str(index) for index in range(self._nvml.nvmlDeviceGetCount())]
+            for position, device in enumerate(devices):
+                index = int(device) if device.isdigit() else position
+                if device.isdigit():
+                    handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+                else:
+                    handle = self._nvml.nvmlDeviceGetHandleByUUID(device.encode())
                 memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
                 name = self._nvml.nvmlDeviceGetName(handle)
                 utilization = 0.0

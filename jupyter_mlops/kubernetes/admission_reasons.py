@@ -86,7 +86,8 @@ def _over_quota(excess: tuple[QuotaExcess, ...], raw: str, holders: Iterable[Hol
     allowed, used = amount(resource, worst.limited), amount(resource, worst.used)
     never = worst.requested > worst.limited
     message = (
-        f"The quota {worst.quota} allows the namespace {allowed}; in use: {used}; a pod of the run asks for "
+        f"The quota {worst.quota} allows the namespace {allowed}; in use: {used}; "
+        f"{'the run' if resource.startswith('count/') else 'a pod of the run'} asks for "
         f"{amount(resource, worst.requested)}."
     )
     option = _ASK_LESS.get(resource, "--gpus" if is_gpu(resource) else "")

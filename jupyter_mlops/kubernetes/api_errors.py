@@ -152,7 +152,7 @@ def explain_api_error(
         return _no_answer(error, target)
     answer = _status_object(body)
     said = str(answer.get("message") or "")
-    if status == 401:
+    if status == 401 or (status == 403 and 'User "system:anonymous"' in said):
         where = f" (context '{context}')" if context else ""
         return _error(
             "kubernetes_login", f"Kubernetes at {target.host} does not accept your login{where}: it has expired, or is "
@@ -163,8 +163,10 @@ def explain_api_error(
         reason = refused(said)
         return _error("kubernetes_refused", reason.message, reason.hint, retryable=status >= 500)
     handler = _BY_STATUS.get(status)
-    if handler is not None:
-        return handler(answer, said, target)
+    return handler(answer, said, target) if handler is not None else _other(status, said, target)
+
+
+def _other(status: int, said: str, target: Target) -> KubernetesError:
     if status >= 500:
         return _error(
             "kubernetes_unavailable",
@@ -234,10 +236,15 @@ def _gone(_answer: Mapping[str, Any], said: str, _target: Target) -> KubernetesE
 
 
 def _invalid(answer: Mapping[str, Any], said: str, target: Target) -> KubernetesError:
+    if "HTTP request to an HTTPS server" in said:
+        return _error(
+            "kubernetes_tls", f"Kubernetes at {target.host} speaks HTTPS only.",
+            "Write https:// before 'server' in the kubeconfig.",
+        )  # fmt: skip
     causes = (answer.get("details") or {}).get("causes") or ()
     told = "; ".join(f"{cause.get('field')}: {cause.get('message')}" for cause in causes[:3]) or said
     return _error(
-        "kubernetes_invalid", f"Kubernetes finds {_named(target)} invalid: {_flat(told)}",
+        "kubernetes_invalid", f"{_named(target)} is not valid for Kubernetes: {_flat(told)}",
         "A name in the profile may be wrong, or this Kubernetes is older than 1.29. If neither, please report it.",
     )  # fmt: skip
 

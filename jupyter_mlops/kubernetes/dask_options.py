@@ -107,7 +107,7 @@ def worker_command(profile: Profile, here: Place, *, has_rmm: bool = False) -> l
         ProfileError: a worker would get too little memory to live.
     """
     gpus = (profile.gpus or 0) // profile.pods
-    workers = gpus or _cpu_workers(profile, here)
+    workers = workers_in_pod(profile, here)
     threads = 1 if gpus else max(1, int(here.cpus) // workers)
     command = [
         *DASK, *(("cuda", "worker") if gpus else ("worker",)), scheduler_address(profile, here),
@@ -124,6 +124,11 @@ def worker_command(profile: Profile, here: Place, *, has_rmm: bool = False) -> l
         *_tls_files(here),
     ]  # fmt: skip
     return [*command, *(_gpu_options(profile, here, has_rmm) if gpus else ["--nworkers", str(workers)])]
+
+
+def workers_in_pod(profile: Profile, here: Place) -> int:
+    """How many Dask workers this pod has: one a GPU, else as the profile says or as its cores and memory carry."""
+    return (profile.gpus or 0) // profile.pods or _cpu_workers(profile, here)
 
 
 def client_environment(profile: Profile, here: Place) -> dict[str, str]:
@@ -187,12 +192,13 @@ def _cpu_workers(profile: Profile, here: Place) -> int:
 def _gpu_options(profile: Profile, here: Place, has_rmm: bool) -> list[str]:
     options = []
     if profile.device_memory_limit is not None:
-        options += ["--device-memory-limit", f"{profile.device_memory_limit:g}"]
+        # With its point: Dask-CUDA reads "1" as one byte and "1.0" as all of the memory.
+        options += ["--device-memory-limit", str(float(profile.device_memory_limit))]
     pool = profile.rmm_pool
     if pool is None and has_rmm:
         pool = _SHARED_POOL if here.index == 0 else _OWN_POOL
     if pool:
-        options += ["--rmm-pool-size", f"{pool:g}" if isinstance(pool, float) else str(pool)]
+        options += ["--rmm-pool-size", str(pool)]
     return options
 
 

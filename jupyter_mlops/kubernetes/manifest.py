@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
+from copy import deepcopy
 from ipaddress import ip_address
 from math import ceil
 from typing import Any
@@ -241,15 +242,15 @@ def network_policy_manifest(
         namespace: See `job_manifest`.
         owner: See `service_manifest`.
     """
-    peers = {"podSelector": {"matchLabels": names.selector(spec)}}
+    own = {"matchLabels": names.selector(spec)}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": _metadata(spec, namespace, owner=owner),
         "spec": {
-            **peers,
+            "podSelector": own,
             "policyTypes": ["Ingress"],
-            "ingress": [{"from": [peers]}] if spec.profile.pods > 1 else [],
+            "ingress": [{"from": [{"podSelector": deepcopy(own)}]}] if spec.profile.pods > 1 else [],
         },
     }
 

@@ -53,7 +53,8 @@ def job_name(spec: RunSpec) -> str:
     """
     run_id = spec.run_id
     room = LONGEST_NAME - len(run_id) - 1
-    if room < _LEAST_SLUG:
+    # An id with a dash could be the end of another's slug and id.
+    if room < _LEAST_SLUG or "-" in run_id:
         digest = hashlib.sha256(run_id.encode()).hexdigest()[:12]
         return f"run-{run_id[:30].rstrip('-')}-{digest}"
     slug = re.sub(r"[^a-z0-9]+", "-", _ascii(PurePosixPath(spec.notebook).stem).lower()).strip("-")

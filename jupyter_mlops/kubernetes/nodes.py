@@ -120,8 +120,9 @@ def has_ended(pod: Mapping[str, Any]) -> bool:
 def pod_requests(spec: Mapping[str, Any]) -> Amounts:
     """What the kube-scheduler counts for a pod.
 
-    The containers' sum with the sidecars, or the largest init container with the sidecars before it if that is more,
-    and the overhead. Source: PodRequests in k8s.io/component-helpers, resource/helpers.go.
+    The containers' sum with the sidecars, or the largest init container with the sidecars before it if that is more;
+    what the pod as a whole asks for goes before that; and the overhead. Source: PodRequests in
+    k8s.io/component-helpers, resource/helpers.go.
     """
     total: Amounts = {}
     for container in spec.get("containers") or ():
@@ -137,6 +138,7 @@ def pod_requests(spec: Mapping[str, Any]) -> Amounts:
             _raise(peak, _sum(asked, sidecars))
     _add(total, sidecars)
     _raise(total, peak)
+    total |= _asked(spec)
     _add(total, _parsed(spec.get("overhead")))
     return total
 

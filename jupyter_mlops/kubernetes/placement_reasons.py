@@ -50,12 +50,13 @@ def parse_verdict(message: str) -> Verdict | None:
     found = _VERDICT.match(message.strip())
     if found is None:
         return None
-    body = re.split(r" preemption: | No preemption victims found", found[2])[0].strip().rstrip(".")
+    # What follows the first full stop is about preemption and claims that could be taken back.
+    body = re.split(r"\.(?:\s|$)", found[2], maxsplit=1)[0].strip()
     reasons: dict[str, int] = {}
     for part in body.split(", "):
         item = _ITEM.fullmatch(part)
         if item is not None:
-            reasons[item[2].rstrip(".")] = int(item[1])
+            reasons[item[2]] = int(item[1])
         elif reasons:  # a comma inside of a reason
             last = next(reversed(reasons))
             reasons[f"{last}, {part}"] = reasons.pop(last)
@@ -118,9 +119,9 @@ def _most(nodes: Sequence[NodeUse], resource: str) -> Decimal:
 
 
 def _until(resource: str, wanted: Decimal, nodes: Sequence[NodeUse]) -> str:
-    """Who must end so that there is room on some node: as few as possible."""
+    """Who must end so that there is room on some node: as few as possible, where least is missing."""
     best: list[Holder] = []
-    for node in nodes:
+    for node in sorted(nodes, key=lambda node: -node.free(resource)):
         missing = wanted - node.free(resource)
         if node.total.get(resource, Decimal(0)) < wanted or missing <= 0:
             continue

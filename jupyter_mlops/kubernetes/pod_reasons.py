@@ -205,10 +205,9 @@ def _termination(pod: Mapping[str, Any], ended: Mapping[str, Any], fallback: str
     if reason == "ContainerStatusUnknown":
         return _disrupted(pod, "node_lost", "was on a node that does not know what became of it", raw)
     if code is None:
-        return Reason(
-            Stage.FAILED, reason or "unknown", f"{who(pod)} failed: {fallback or 'Kubernetes does not say why'}",
-            _RETRY, raw, FailureCode.WORKER_DIED,
-        )  # fmt: skip
+        cause = str((pod.get("status") or {}).get("reason") or "unknown")
+        told = f"{who(pod)} failed: {fallback or 'Kubernetes does not say why'}"
+        return Reason(Stage.FAILED, cause, told, _RETRY, raw, FailureCode.WORKER_DIED)
     how = f"signal {_SIGNALS[code]}" if code in _SIGNALS else "it was killed" if code == 137 else f"exit code {code}"
     hint = "The log of the run tells more." if code != 137 else "Memory may have been short, or somebody ended it."
     return Reason(Stage.FAILED, "died", f"{who(pod)} died ({how}).", hint, raw, FailureCode.WORKER_DIED)

@@ -50,7 +50,8 @@ def amount(resource: str, count: Decimal | float) -> str:
     if name == "pods":
         return f"{number} pod{'' if one else 's'}"
     if name.startswith("count/"):
-        return f"{number} {name.removeprefix('count/').partition('.')[0]}"
+        kind = name.removeprefix("count/").partition(".")[0]
+        return f"{number} {kind.removesuffix('s') if one else kind}"
     if is_gpu(name):
         kind = name.partition("/")[2]
         called = "GPU" if kind in ("gpu", "gpu.shared") else kind

@@ -182,7 +182,8 @@ def _again(job: Mapping[str, Any], head: Mapping[str, Any], reason: Reason) -> R
     if reason.cause == "recorded" or reason.code not in (FailureCode.EVICTED, *_REPEATED):
         return reason
     if number >= most:
-        return replace(reason, message=f"{reason.message} That was attempt {number} of {most}.")
+        told = f" That was attempt {number} of {most}." if most > 1 else ""
+        return replace(reason, message=f"{reason.message}{told}")
     hint = _DISRUPTED_HINT if reason.code is FailureCode.EVICTED else reason.hint
     return replace(
         reason, stage=Stage.PENDING, code=None, hint=hint,

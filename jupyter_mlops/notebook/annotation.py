@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST_DIGITS = 4000
 """Python refuses to read integers of more than 4,300 digits, and JSON's other readers give up long before."""
-_FIRST_TOO_LONG = 10**MOST_DIGITS
+_FIRST_TOO_LONG: int = 10**MOST_DIGITS
 _DEEPEST = 60
 
 

@@ -203,9 +203,9 @@ def _scalar(tag: str, node: Any) -> JSONValue:
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
         # Without leading zeros, for `000…1` is short; Python itself refuses to read what is far too long in base 10.
         digits = text.lstrip("+-").lstrip("0") if base == 10 else text
-        if len(digits) > MOST_DIGITS or is_too_long(number := int(digits or "0", base)):
+        if len(digits) > MOST_DIGITS or is_too_long(whole := int(digits or "0", base)):
             raise _wrong(node, TOO_MANY_DIGITS)
-        return -number if text.startswith("-") else number
+        return -whole if text.startswith("-") else whole
     if tag == "float":
         number = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         if math.isinf(number) and "inf" not in text.lower():

@@ -163,16 +163,19 @@ def _with_tag(text: str, index: int) -> str:
         if members
         else _deeper(_space_before(text, metadata.name_start), unit)
     )
+    colon = text[metadata.name_end : metadata.start]
     new_list = f'[{_deeper(place, unit)}"{PARAMETERS_TAG}"{place if _is_line(place) else ""}]'
     if any(member.name == "tags" for member in members):
         tags = _named(members, "tags")
         if items := _items(text, tags.start):
             start, end = items[-1]
-            return f'{text[:end]},{_space_before(text, start)}"{PARAMETERS_TAG}"{text[end:]}'
+            space = _after_comma(_space_before(text, start), colon, alone=len(items) == 1)
+            return f'{text[:end]},{space}"{PARAMETERS_TAG}"{text[end:]}'
         return f"{text[: tags.start]}{new_list}{text[tags.end :]}"
-    tags_member = f'"tags"{text[metadata.name_end : metadata.start]}{new_list}'
+    tags_member = f'"tags"{colon}{new_list}'
     if members:
-        return f"{text[: members[-1].end]},{place}{tags_member}{text[members[-1].end :]}"
+        space = _after_comma(place, colon, alone=len(members) == 1)
+        return f"{text[: members[-1].end]},{space}{tags_member}{text[members[-1].end :]}"
     closing = _space_before(text, metadata.name_start) if _is_line(place) else ""
     return f"{text[: metadata.start]}{{{place}{tags_member}{closing}}}{text[metadata.end :]}"
 
@@ -184,6 +187,11 @@ def _is_line(space: str) -> bool:
 def _deeper(space: str, unit: str) -> str:
     """The white space before what stands one level deeper; none where all is on one line."""
     return space + unit if _is_line(space) else ""
+
+
+def _after_comma(before_last: str, colon: str, *, alone: bool) -> str:
+    """The white space before one more item; one item alone on its line shows none, but writers do as after a colon."""
+    return " " if alone and not _is_line(before_last) and colon.endswith(" ") else before_last
 
 
 def _named(members: list[_Member], name: str) -> _Member:

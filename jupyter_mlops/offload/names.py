@@ -22,6 +22,7 @@ _WORD = re.compile(r"[^\W\d]\w*")
 _QUERY_NAME = re.compile(r"@([^\W\d]\w*)")
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_BRANCHING = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.Try, ast.With, ast.AsyncWith, ast.Match)
 _LEAVES = (ast.Return, ast.Raise, ast.Break, ast.Continue)
 
 
@@ -226,8 +227,10 @@ class _Flow:
                 self.assigns.pop(handler.name, None)
             if not _leaves(handler.body):
                 ends.append(set(self.bound))
-        self.bound = set.intersection(*ends)
+        after = set.intersection(*ends)
+        self.bound = set(before)  # `finally` runs wherever the body was left
         self.block(node.finalbody)
+        self.bound = (after | self.bound) - (before - self.bound)
 
     _trystar = _try
 
@@ -401,7 +404,7 @@ def _free_in_function(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda,
 def _free_in_class(node: ast.ClassDef, hidden: frozenset[str]) -> tuple[set[str], set[str]]:
     """What the body of a class reads at once, and what its methods read when they are called."""
     hidden = hidden | _type_parameters(node)
-    here = hidden | set(_bindings(node.body))
+    here = hidden
     now: set[str] = set()
     later: set[str] = set()
     for part in node.body:
@@ -411,6 +414,8 @@ def _free_in_class(node: ast.ClassDef, hidden: frozenset[str]) -> tuple[set[str]
                 now |= _free(evaluated, hidden, here)
         else:
             now |= _free(part, hidden, here)
+        if not isinstance(part, _BRANCHING):  # `rate = rate` reads the global, the next line that of the class
+            here = here | set(_bindings([part]))
     return now, later
 
 

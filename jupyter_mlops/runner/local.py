@@ -174,7 +174,7 @@ class LocalRunner:
 
     def _signal(self, run_id: str) -> None:
         known = _read_process_file(self.files(run_id))
-        if known is None or not _lives(known):
+        if known is None or _is_foreign(known) or not _lives(known):
             return
         try:
             os.kill(int(known["pid"]), signal.SIGTERM)
@@ -193,11 +193,10 @@ class LocalRunner:
         if known is None:
             young = time.time() - run_dir.stat().st_mtime < _BIRTH
             return None if young else "it was never started, or its traces are lost"
-        host = known.get("host")
-        if host not in (None, socket.gethostname()):
-            # A data directory on a shared file system holds runs of other machines.
+        if _is_foreign(known):
             silent = _age(run_dir / PROCESS_FILE, run_dir) > _SILENCE
-            return f"nothing has been heard of it on {host} for {_SILENCE / 60:.0f} minutes" if silent else None
+            what = f"nothing has been heard of it on {known['host']} for {_SILENCE / 60:.0f} minutes"
+            return what if silent else None
         engine = known.get("engine")
         # An engine that has lost its supervisor ends the run in order, and makes the record.
         if _lives(known) or (isinstance(engine, dict) and _lives(engine)):
@@ -227,6 +226,11 @@ def _read_process_file(run_dir: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, ValueError):
         return None
     return known if isinstance(known, dict) else None
+
+
+def _is_foreign(known: dict[str, Any]) -> bool:
+    # A data directory on a shared file system holds runs of other machines.
+    return known.get("host") not in (None, socket.gethostname())
 
 
 def _lives(known: dict[str, Any]) -> bool:

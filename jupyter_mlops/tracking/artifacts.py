@@ -93,13 +93,20 @@ def upload(connection: Connection, mlflow_run_id: str, files: list[Artifact]) ->
         for number, artifact in enumerate(files):
             place = PurePosixPath(artifact.name)
             local = _local_file(artifact, place, Path(scratch) / str(number))
-            if local is None:
+            if local is None or (artifact.name == SNAPSHOT_ZIP and _is_there(connection, mlflow_run_id, local)):
                 continue
             directory = str(place.parent) if place.parent != PurePosixPath() else None
             connection.do(
                 partial(connection.client.log_artifact, mlflow_run_id, str(local), directory),
                 allowance=local.stat().st_size / _BYTES_PER_SECOND,
             )
+
+
+def _is_there(connection: Connection, mlflow_run_id: str, local: Path) -> bool:
+    """Whether the bundle was sent before, by whoever submitted the run: the same snapshot makes the same bytes."""
+    known = connection.do(lambda: connection.client.list_artifacts(mlflow_run_id))
+    size = local.stat().st_size
+    return any(file.path == local.name and file.file_size == size for file in known)
 
 
 def _local_file(artifact: Artifact, place: PurePosixPath, scratch: Path) -> Path | None:

@@ -18,6 +18,8 @@ import logging
 import os
 import re
 import tempfile
+import threading
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,6 +153,24 @@ _ODD_STYLE = re.compile(r"[\\@]|/\*|expression|url", re.IGNORECASE)
 _PYGMENTS_NAME = re.compile(r"[\w+#.\-]{1,40}\Z")
 
 
+_rendering = threading.Lock()
+"""Held while the one exporter renders."""
+
+
+def warm_up() -> None:
+    """Load what the first page needs, by rendering one of nothing: that is most of the time of a page. Never raises.
+
+    For a thread beside the cells, which leave a processor idle more often than not.
+    """
+    from nbformat import v4
+
+    with suppress(Exception):
+        output = v4.new_output("stream", name="stdout", text=" ")
+        cells = [v4.new_code_cell("0", outputs=[output]), v4.new_markdown_cell("*")]
+        nothing = v4.new_notebook(cells=cells, metadata={"language_info": {"name": "python"}})
+        _render(_plain_notebook(nothing, ""), "")
+
+
 def export_html(notebook: Path, html: Path, *, title: str) -> None:
     """Write the notebook as HTML; the file is there whole or not at all.
 
@@ -232,6 +252,14 @@ def _may_stay(tag: str, name: str, value: str) -> bool:
 def _render(document: Any, title: str) -> str:
     import warnings
 
+    with _rendering, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        text, _ = _exporter().from_notebook_node(document, resources={"metadata": {"name": title, "path": ""}})
+    return str(text)
+
+
+@lru_cache(maxsize=1)
+def _exporter() -> Any:
     from jinja2 import DictLoader
     from nbconvert.exporters import HTMLExporter
     from traitlets.config import Config
@@ -260,10 +288,7 @@ def _render(document: Any, title: str) -> str:
     )
     # nbconvert's own list lacks paragraphs, headings and table heads: it would show their tags.
     exporter.register_filter("clean_html", clean_html)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        text, _ = exporter.from_notebook_node(document, resources={"metadata": {"name": title, "path": ""}})
-    return str(text)
+    return exporter
 
 
 def _plain_notebook(document: Any, title: str) -> Any:

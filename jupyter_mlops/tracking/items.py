@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..snapshot import Snapshot
 
 RUN_ID_TAG = "jupyter_mlops.run_id"
+CANCELLED_BY_TAG = "jupyter_mlops.cancelled_by"
+"""Set before a run is stopped from far away, so that it can tell a wish from a disruption."""
 FAILURE_TAGS = ("jupyter_mlops.failure_code", "jupyter_mlops.failure_message")
 
 PARAM_LENGTH = 6000

@@ -168,6 +168,37 @@ def finish_run(
         raise failed
 
 
+def end_run(
+    *,
+    uri: str,
+    mlflow_run_id: str,
+    state: RunState,
+    code: FailureCode | None,
+    message: str,
+    wait: float,
+    redactor: Redactor,
+) -> None:
+    """Set how a run ended of which there are no results, because it never began.
+
+    Args:
+        uri: MLflow's address, with credentials if it has them.
+        mlflow_run_id: From `begin_run`.
+        state: How it ended; terminal.
+        code: Why, for machines.
+        message: Why.
+        wait: Seconds to wait for MLflow to answer a call.
+        redactor: Masks secrets.
+
+    Raises:
+        TrackingError: MLflow is away or refuses.
+    """
+    connection = connect(uri, wait)
+    run = connection.do(lambda: connection.client.get_run(mlflow_run_id))
+    _log_ending(connection, run, state, code, redactor.text(message))
+    with _unprinted():
+        connection.do(lambda: connection.client.set_terminated(mlflow_run_id, items.STATUS[state]))
+
+
 def _experiment(connection: Connection, name: str, spec: RunSpec) -> str:
     client = connection.client
     for _ in range(2):

@@ -62,9 +62,9 @@ def explain(  # noqa: PLR0911 - a table of cases, the first match wins
 
 def away(uri: str) -> TrackingError:
     """Nothing answers there."""
-    return TrackingError(
+    return _passing(
         f"MLflow at {shown(uri)} cannot be reached.",
-        hint="Check the address (MLFLOW_TRACKING_URI), the network and that the server runs; "
+        "Check the address (MLFLOW_TRACKING_URI), the network and that the server runs; "
         "without MLFLOW_TRACKING_URI a local database is used.",
     )
 
@@ -72,9 +72,9 @@ def away(uri: str) -> TrackingError:
 def slow(uri: str, waited: float | None) -> TrackingError:
     """Something is there, and does not answer in time."""
     within = "in time" if waited is None else f"within {waited:g} s"
-    return TrackingError(
+    return _passing(
         f"MLflow at {shown(uri)} did not answer {within}.",
-        hint="Try again later, or give it longer with c.MLOps.mlflow_wait.",
+        "Try again later, or give it longer with c.MLOps.mlflow_wait.",
     )
 
 
@@ -98,9 +98,9 @@ def wrong_address(uri: str) -> TrackingError:
 
 def failing(uri: str, status: int) -> TrackingError:
     """It answers that it cannot."""
-    return TrackingError(
+    return _passing(
         f"MLflow at {shown(uri)} has trouble of its own (HTTP {status}).",
-        hint="Try again later; if it stays, its admin finds the cause in the server's log.",
+        "Try again later; if it stays, its admin finds the cause in the server's log.",
     )
 
 
@@ -110,6 +110,12 @@ def untrusted(uri: str) -> TrackingError:
         f"MLflow at {shown(uri)} has a certificate that is not trusted here.",
         hint="Set MLFLOW_TRACKING_SERVER_CERT_PATH to your organisation's CA file.",
     )
+
+
+def _passing(message: str, hint: str) -> TrackingError:
+    error = TrackingError(message, hint=hint)
+    error.retryable = True
+    return error
 
 
 def _explain_database(text: str, uri: str) -> TrackingError | None:

@@ -51,7 +51,7 @@ class Place:
 
     def __post_init__(self) -> None:
         for name in ("home", "notebooks", "out"):
-            (self.root / name).mkdir()
+            (self.root / name).mkdir(parents=True)
         kept = ("LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "SYSTEMROOT")
         programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
         # PYTHONDONTWRITEBYTECODE is not among the kept: with it Python compiles every module at each start.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +17,9 @@ from . import image, lifecycle, network, requirements
 from .binaries import kubernetes
 from .cache import ClusterError, say
 from .places import NAME_VARIABLE, NODE_ADDRESS, OTHER_CLUSTER_VARIABLE, Place, place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _Commands(click.Group):
@@ -40,8 +45,21 @@ def main(ctx: click.Context, name: str) -> None:
         raise click.BadParameter(str(error), param_hint="--name") from error
 
 
+def _on_a_node(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command its node, where there can be one."""
+
+    @click.pass_obj
+    @functools.wraps(function)
+    def command(place: Place, /, **arguments: Any) -> None:
+        if reasons := requirements.wrong_machine():
+            raise lifecycle.MissingError(reasons)
+        function(place, **arguments)
+
+    return command
+
+
 @main.command()
-@click.pass_obj
+@_on_a_node
 def up(place: Place) -> None:
     """Bring it up; builds and installs what is missing. Does nothing when it is up."""
     if not lifecycle.up(place):
@@ -49,7 +67,7 @@ def up(place: Place) -> None:
 
 
 @main.command()
-@click.pass_obj
+@_on_a_node
 def down(place: Place) -> None:
     """Take it away with everything that belongs to it, also after a crash."""
     lifecycle.down(place)
@@ -57,7 +75,7 @@ def down(place: Place) -> None:
 
 
 @main.command()
-@click.pass_obj
+@_on_a_node
 def status(place: Place) -> None:
     """Say whether it is up; exit status 1 if not."""
     why = lifecycle.why_not_whole(place)
@@ -67,7 +85,7 @@ def status(place: Place) -> None:
 
 
 @main.command()
-@click.pass_obj
+@_on_a_node
 def env(place: Place) -> None:
     """Print what a shell needs to talk to it: eval "$(python -m tests.cluster env)"."""
     pid = lifecycle.process(place)
@@ -80,7 +98,7 @@ def env(place: Place) -> None:
 
 @main.command("exec", context_settings={"ignore_unknown_options": True})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.pass_obj
+@_on_a_node
 def execute(place: Place, command: tuple[str, ...]) -> None:
     """Run a command in its network, as administrator: exec kubectl get nodes."""
     pid = lifecycle.process(place)
@@ -92,7 +110,7 @@ def execute(place: Place, command: tuple[str, ...]) -> None:
 
 @main.command("load-image")
 @click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.pass_obj
+@_on_a_node
 def load_image(place: Place, archive: Path) -> None:
     """Give it an image, as `docker save` or `buildah push` wrote it."""
     lifecycle.process(place)
@@ -140,6 +158,7 @@ def test(place: Place, pytest_arguments: tuple[str, ...]) -> None:
     was_up = not lifecycle.why_not_whole(place)
     try:
         lifecycle.up(place)
+        image.base()  # here, where nothing limits the time it takes
         status = _pytest(place, pytest_arguments)
     finally:
         if not was_up:

@@ -21,7 +21,8 @@ def kubernetes() -> Path:
     return ensure(
         Recipe(
             title=f"Compiling Kubernetes {KUBERNETES_VERSION}",
-            key=f"kubernetes-{KUBERNETES_VERSION}-{machine()}-{digest(flags, *_PROGRAMS)}",
+            kind="kubernetes",
+            key=f"{KUBERNETES_VERSION}-{machine()}-{digest(flags, *_PROGRAMS)}",
             expected="about 5 minutes on 2 cores",
             build=lambda directory: _build_kubernetes(directory, flags),
         )
@@ -33,7 +34,8 @@ def coredns() -> Path:
     directory = ensure(
         Recipe(
             title=f"Compiling CoreDNS {COREDNS_VERSION}",
-            key=f"coredns-{COREDNS_VERSION}-{machine()}",
+            kind="coredns",
+            key=f"{COREDNS_VERSION}-{machine()}",
             expected="about 3 minutes on 2 cores",
             build=_build_coredns,
         )
@@ -47,7 +49,8 @@ def pause() -> Path:
     directory = ensure(
         Recipe(
             title="Compiling the pause program",
-            key=f"pause-{machine()}-{digest(source.read_bytes())}",
+            kind="pause",
+            key=f"{machine()}-{digest(source.read_bytes())}",
             expected="a few seconds",
             build=lambda directory: _go_build(source.parent, directory / "pause", [source.name], _SMALL),
         )

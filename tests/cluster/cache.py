@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 _TAIL = 30
+_KEPT = 2
+_PARTIAL = "partial-"
 
 
 class ClusterError(Exception):
@@ -35,8 +37,11 @@ class Recipe:
     title: str
     """What is built, for the person who waits."""
 
+    kind: str
+    """The name of the folder for what replaces one another."""
+
     key: str
-    """The directory's name; different for everything that gives a different result."""
+    """Different for everything that gives a different result."""
 
     expected: str
     """How long it takes, in words."""
@@ -51,27 +56,39 @@ def ensure(recipe: Recipe) -> Path:
     Returns:
         A directory that is complete and that nobody changes any more.
     """
-    root = CACHE
-    done = root / recipe.key
-    if done.is_dir():
-        return done
-    with locked(root / f"{recipe.key}.lock"):
-        if done.is_dir():
-            return done
-        # The lock is ours, so what is here was left by a build that was killed.
-        for left in root.glob(f".{recipe.key}.*"):
-            shutil.rmtree(left)
-        say(f"{recipe.title} ({recipe.expected}, once; kept in {root})")
-        start = time.monotonic()
-        partial = Path(tempfile.mkdtemp(prefix=f".{recipe.key}.", dir=root))
-        try:
-            partial.chmod(0o755)
-            recipe.build(partial)
-            partial.rename(done)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        say(f"{recipe.title}: done in {time.monotonic() - start:.0f} s")
+    folder = CACHE / recipe.kind
+    done = folder / recipe.key
+    if not done.is_dir():
+        with locked(CACHE / f"{recipe.kind}.lock"):
+            if not done.is_dir():
+                _build(recipe, folder, done)
+    os.utime(done)  # in use: see _forget
     return done
+
+
+def _build(recipe: Recipe, folder: Path, done: Path) -> None:
+    say(f"{recipe.title} ({recipe.expected}, once; kept in {CACHE})")
+    start = time.monotonic()
+    # The lock is ours, so what is here was left by a build that was killed.
+    for left in folder.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left)
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
+    try:
+        partial.chmod(0o755)
+        recipe.build(partial)
+        _forget(folder)
+        partial.rename(done)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    say(f"{recipe.title}: done in {time.monotonic() - start:.0f} s")
+
+
+def _forget(folder: Path) -> None:
+    """Of what was built before, keep only what was used last: a new version replaces the old one's gigabytes."""
+    found = [path for path in folder.iterdir() if not path.name.startswith(_PARTIAL)]
+    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[_KEPT:]:
+        shutil.rmtree(path)
 
 
 @contextmanager

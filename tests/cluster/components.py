@@ -112,6 +112,7 @@ def write_configuration(place: Place) -> None:
     assert programs is not None, "requirements were checked"
     directory = place.directory
     (directory / "cni").mkdir()
+    place.containerd_root.mkdir()
     (directory / "cni" / "10-pods.conflist").write_text(json.dumps(_pod_network()))
     (directory / "containerd.toml").write_text(_containerd(place, programs))
     (directory / "kubelet.json").write_text(json.dumps(_kubelet(place)))
@@ -135,7 +136,7 @@ def _containerd(place: Place, programs: Path) -> str:
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     # restrict_oom_score_adj: a machine's root may lack CAP_SYS_RESOURCE; runc then ends with an unrelated message.
     return f"""version = 2
-root = {json.dumps(f"{place.directory}/containerd")}
+root = {json.dumps(str(place.containerd_root))}
 state = "/run/containerd-state"
 [grpc]
   address = {json.dumps(str(place.containerd_socket))}

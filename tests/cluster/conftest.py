@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kubernetes.client import ApiClient
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Limit the tests of this directory by themselves: bringing up may have to compile for many minutes first."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900, func_only=True))
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +56,8 @@ def session_context() -> Iterator[Context]:
 @pytest.fixture
 def context(session_context: Context) -> Iterator[Context]:
     """The Kubernetes; the test is in its network, with every process and thread that it starts."""
+    if session_context.place is not None and (why := lifecycle.why_not_whole(session_context.place)):
+        pytest.fail(f"the cluster is not whole any more: {why}", pytrace=False)
     with session_context.network():
         yield session_context
 

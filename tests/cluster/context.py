@@ -61,7 +61,7 @@ class Context:
 
     @contextmanager
     def without(self, part: str) -> Iterator[None]:
-        """Stop a part of the node, such as `kube-apiserver`, and start it again."""
+        """Let a part of the node, such as `kube-apiserver`, die, and start it again."""
         place = self._ours()
         processes.stop(place, part)
         try:

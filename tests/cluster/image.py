@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 _ARCHIVE = "image.tar"
 _DEBIAN_MIRROR = "http://deb.debian.org/debian"
-_BASE_RECIPE = "2"
+_BASE_RECIPE = "1"
 """To be raised when the steps that make the base change."""
 
-_CERTIFICATES_IN_BUILD = "/run/host-certificates.pem"
+_MOUNTED_IN_BUILD = "/mnt"
+"""A directory that the base has: of any other mount point an empty file or directory stays in the image."""
+
+_CERTIFICATES = "host-certificates.pem"
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_KEPT_BUILDS = 3
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ def pause() -> Image:
     directory = ensure(
         Recipe(
             title="Packing the pause image",
-            key=f"image-pause-{machine()}-{digest(program.read_bytes())}",
+            kind="image-pause",
+            key=f"{machine()}-{digest(program.read_bytes())}",
             expected="a second",
             build=lambda directory: _pack_pause(directory, program),
         )
@@ -70,7 +73,8 @@ def base() -> Image:
     directory = ensure(
         Recipe(
             title=f"Making a base image of Debian {DEBIAN_SUITE}",
-            key=f"image-{DEBIAN_SUITE}-{machine()}-{recipe}",
+            kind="image-base",
+            key=f"{DEBIAN_SUITE}-{machine()}-{recipe}",
             expected="about a minute",
             build=lambda directory: _bootstrap(directory, mirror, tag),
         )
@@ -110,10 +114,8 @@ def build(name: str, dockerfile: Path, inputs: Mapping[str, Path], arguments: Ma
             )
 
     directory = ensure(
-        Recipe(title=f"Building the image {name}", key=f"build-{name}-{key}", expected="minutes", build=fill)
+        Recipe(title=f"Building the image {name}", kind=f"build-{name}", key=key, expected="minutes", build=fill)
     )
-    os.utime(directory)
-    _forget_old_builds(name)
     return Image(tag, directory / _ARCHIVE)
 
 
@@ -194,6 +196,7 @@ def _write_archive(target: Path, layer: Path, tag: str, config: dict[str, Any]) 
         "architecture": machine(),
         "os": "linux",
         "config": config,
+        "history": [{"created_by": "tests.cluster"}],
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{checksum.hexdigest()}"]},
     }
     text = json.dumps(image).encode()
@@ -212,11 +215,12 @@ def _build(
 ) -> None:
     options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     certificates = host_certificates()
-    if certificates is not None:
-        # At a path of its own: over /etc/ssl/certs it would break Debian's package of certificates.
-        options += [f"--volume={certificates.resolve()}:{_CERTIFICATES_IN_BUILD}:ro"]
-        options += [f"--build-arg=PIP_CERT={_CERTIFICATES_IN_BUILD}"]
-    with _buildah() as buildah:
+    with tempfile.TemporaryDirectory(prefix="certificates-") as mounted, _buildah() as buildah:
+        if certificates is not None:
+            # At a path of its own: over /etc/ssl/certs it would break Debian's package of certificates.
+            shutil.copy(certificates, Path(mounted, _CERTIFICATES))
+            options += [f"--volume={mounted}:{_MOUNTED_IN_BUILD}:ro"]
+            options += [f"--build-arg=PIP_CERT={_MOUNTED_IN_BUILD}/{_CERTIFICATES}"]
         _run_apart([*buildah, "rm", "--all"])
         _run_apart([*buildah, "pull", f"docker-archive:{origin.archive}"])
         _run_apart(
@@ -238,9 +242,3 @@ def _buildah() -> Iterator[list[str]]:
 def _run_apart(command: Sequence[str | Path]) -> None:
     """Run what mounts, so that its mounts and processes end with it even when we are killed."""
     run(["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", *command])
-
-
-def _forget_old_builds(name: str) -> None:
-    found = [path for path in CACHE.glob(f"build-{name}-*") if path.is_dir()]
-    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)[_KEPT_BUILDS:]:
-        shutil.rmtree(path)

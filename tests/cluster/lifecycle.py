@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import binaries, cgroups, image, network, pki, processes, requirements
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 _PATIENCE = 180.0
 _LOOK_SECONDS = 0.05
+_AMPLE_MEMORY_KB = 8 << 20
+"""The product's image takes two of these eight GiB."""
 
 
 class MissingError(ClusterError):
@@ -68,17 +72,14 @@ def down(place: Place) -> None:
 
 
 def why_not_whole(place: Place) -> str:
-    """What is wrong with the node, in a sentence; empty when nothing is."""
+    """What is wrong with the node, with the end of a log if that tells; empty when nothing is."""
     if processes.node_process(place) is None:
         return "it is not there"
     try:
-        states = processes.states(place)
+        dead = _dead_part(place)
     except (OSError, ValueError):
         return "its first process does not answer"
-    for name, status in states.items():
-        if status is not None:
-            return f"{name} ended with exit status {status}"
-    return "" if place.ready_mark.exists() else "it was not brought up to the end"
+    return dead or ("" if place.ready_mark.exists() else "it was not brought up to the end")
 
 
 def process(place: Place) -> int:
@@ -110,7 +111,7 @@ def _bring_up(place: Place, known: dict[str, Part], pause: image.Image) -> None:
     pki.issue_all(place)
     write_configuration(place)
     cgroups.create(place)
-    with network.entered(processes.start_node(place)):
+    with network.entered(processes.start_node(place, *_in_memory(place))):
         network.set_up()
         for name in ("etcd", "containerd"):
             processes.start(place, name, known[name].argv)
@@ -130,6 +131,12 @@ def _bring_up(place: Place, known: dict[str, Part], pause: image.Image) -> None:
     place.ready_mark.touch()
 
 
+def _in_memory(place: Place) -> list[Path]:
+    """Images are many thousand files, and only the disk makes unpacking and removing them slow."""
+    found = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return [place.containerd_root] if found and int(found[1]) >= _AMPLE_MEMORY_KB else []
+
+
 def _take_down(place: Place) -> None:
     processes.end_node(place)
     cgroups.remove(place)
@@ -146,12 +153,18 @@ def _wait_healthy(place: Place, part: Part) -> None:
 def _wait(place: Place, goal: str, reached: Callable[[], bool], name: str = "kubelet") -> None:
     until = time.monotonic() + _PATIENCE
     while not reached():
-        for part, status in processes.states(place).items():
-            if status is not None:
-                raise ClusterError(f"{part} ended with exit status {status}; {processes.tail(place, part)}")
+        if dead := _dead_part(place):
+            raise ClusterError(dead)
         if time.monotonic() > until:
             raise ClusterError(f"waited {_PATIENCE:.0f} s for {goal}; {processes.tail(place, name)}")
         time.sleep(_LOOK_SECONDS)
+
+
+def _dead_part(place: Place) -> str:
+    for name, status in processes.states(place).items():
+        if status is not None:
+            return f"{name} ended with exit status {status}; {processes.tail(place, name)}"
+    return ""
 
 
 def _node_is_ready(place: Place) -> bool:

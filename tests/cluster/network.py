@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .cache import ClusterError
-from .places import GATEWAY, NODE_ADDRESS, NODE_PREFIX
+from .places import GATEWAY, NODE_ADDRESS, NODE_PREFIX, SERVICE_RANGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def _enter(descriptor: int) -> None:
 
 
 def set_up() -> None:
-    """Give the network that we are in the node's address and a default route. Call it inside `entered`."""
+    """Give the network that we are in the node's address and its routes. Call it inside `entered`."""
     # Not every kernel has `dummy` devices. Of a pair of virtual cables both ends stay here: one is the node's address.
     for arguments in (
         ["link", "set", "lo", "up"],
@@ -60,7 +60,10 @@ def set_up() -> None:
         ["link", "set", "node0-end", "up"],
         ["address", "add", f"{NODE_ADDRESS}/{NODE_PREFIX}", "dev", "node0"],
         ["link", "set", "node0", "up"],
-        ["route", "add", "default", "via", GATEWAY, "dev", "node0"],
+        # Nothing answers there: kube-proxy's rules, which come after the choice of a route, replace the address.
+        ["route", "add", SERVICE_RANGE, "via", GATEWAY, "dev", "node0"],
+        # What leads elsewhere fails at once and not after a time-out.
+        ["route", "add", "unreachable", "default"],
     ):
         done = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
         if done.returncode != 0:

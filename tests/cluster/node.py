@@ -1,8 +1,8 @@
 """Process 1 of a node's namespaces: hides what the parts would write elsewhere, starts them, reaps, and ends with them.
 
-Run by `processes.py` through `unshare`, with the node's directory and the cache as arguments. When this process ends, in
-whatever way, the kernel ends every process of its namespace, and with the last of them go their mounts and network: this
-is why nothing can be left behind. Uses the standard library only, and knows neither Kubernetes nor the network.
+Run by `processes.py` through `unshare`, with directories as arguments. When this process ends, in whatever way, the kernel
+ends every process of its namespace, and with the last of them go their mounts and network: this is why nothing can be left
+behind. Uses the standard library only, and knows neither Kubernetes nor the network.
 """
 
 from __future__ import annotations
@@ -81,15 +81,14 @@ class Node(socketserver.UnixStreamServer):
             )
 
     def stop(self, name: str) -> None:
-        """End a part, first kindly."""
+        """End a part as a crash does, and wait for its end."""
         process = self.processes[name]
-        for sign, seconds in ((signal.SIGTERM, _ENDING_SECONDS), (signal.SIGKILL, _ENDING_SECONDS)):
-            if process.returncode is None:
-                process.send_signal(sign)
-            until = time.monotonic() + seconds
-            while process.returncode is None and time.monotonic() < until:
-                self.reap()
-                time.sleep(0.02)
+        if process.returncode is None:
+            process.kill()
+        until = time.monotonic() + _ENDING_SECONDS
+        while process.returncode is None and time.monotonic() < until:
+            self.reap()
+            time.sleep(0.01)
 
 
 class Order(socketserver.StreamRequestHandler):
@@ -108,12 +107,13 @@ class Order(socketserver.StreamRequestHandler):
             self.wfile.write(json.dumps(answer).encode() + b"\n")
 
 
-def hide(directory: Path, kept: list[Path]) -> None:
+def hide(directory: Path, kept: list[Path], in_memory: list[Path]) -> None:
     """In this mount namespace alone, put the node's own directories where its parts write without asking.
 
     Args:
         directory: The node's directory; receives what they write.
         kept: Directories that stay reachable under their names although they may lie in a hidden one.
+        in_memory: Directories whose contents are not to go to the disk.
     """
     stand_ins = {Path(name): directory / "hidden" / name.strip("/").replace("/", "-") for name in _HIDDEN}
     for number, name in enumerate(_SYSCTLS):
@@ -132,6 +132,8 @@ def hide(directory: Path, kept: list[Path]) -> None:
                 path.mkdir(parents=True, exist_ok=True)
             _mount("--no-canonicalize", "--bind", f"/proc/{os.getpid()}/fd/{handle}", str(path))
         os.close(handle)
+    for path in in_memory:
+        _mount("-t", "tmpfs", "-o", "mode=700", "tmpfs", str(path))
     # What a pod mounts with propagation must reach the other parts.
     _mount("--make-rshared", "/")
 
@@ -141,9 +143,9 @@ def _mount(*arguments: str) -> None:
 
 
 def main() -> None:
-    """Become the node; returns when told to end."""
-    directory, cache = Path(sys.argv[2]), Path(sys.argv[1])
-    hide(directory, [directory, cache])
+    """Become the node; returns when told to end. The arguments: the cache, what goes to memory, the node's directory."""
+    cache, *in_memory, directory = map(Path, sys.argv[1:])
+    hide(directory, [directory, cache], in_memory)
     with Node(directory) as node:
         for sign in (signal.SIGTERM, signal.SIGINT):
             signal.signal(sign, lambda *_: os._exit(0))

@@ -20,7 +20,7 @@ NODE_ADDRESS = "198.18.0.1"
 
 NODE_PREFIX = 24
 GATEWAY = "198.18.0.254"
-"""Nobody: the default route must lead somewhere, or service addresses do not reach kube-proxy's rules."""
+"""Nobody."""
 
 POD_RANGE = "198.18.128.0/17"
 SERVICE_RANGE = "198.19.0.0/16"
@@ -80,6 +80,11 @@ class Place:
     def kubeconfig(self, user: str) -> Path:
         """Access of one user or part."""
         return self.directory / f"{user}.kubeconfig"
+
+    @property
+    def containerd_root(self) -> Path:
+        """Where containerd keeps images and what containers write."""
+        return self.directory / "containerd"
 
     @property
     def cgroup(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -29,8 +30,12 @@ _PATIENCE = 60.0
 _TAIL = 25
 
 
-def start_node(place: Place) -> int:
+def start_node(place: Place, *in_memory: Path) -> int:
     """Start a node without parts.
+
+    Args:
+        place: The node; its directory is there.
+        in_memory: Directories of the node whose contents are not to go to the disk.
 
     Returns:
         The number of its process 1 as this machine counts.
@@ -42,8 +47,8 @@ def start_node(place: Place) -> int:
     with (place.logs / "node.log").open("ab") as log:
         child = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "--pid", "--mount-proc", "--net", "--ipc", "--uts",
-             "--fork", "--kill-child", sys.executable, "-E", "-s", str(_PROGRAM), str(CACHE),
-             str(place.directory)],
+             "--fork", "--kill-child", str(Path(sys.executable).absolute()), "-E", "-s", str(_PROGRAM), str(CACHE),
+             *map(str, in_memory), str(place.directory)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
             env={"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "LANG": "C.UTF-8"},
         )  # fmt: skip
@@ -78,14 +83,15 @@ def end_node(place: Place) -> None:
     Raises:
         ClusterError: If something does not end.
     """
-    until = time.monotonic() + _PATIENCE
-    while remaining := [*_processes(place)]:
-        for pid in remaining:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > until:
-            raise ClusterError(f"these processes of the node do not end: {remaining}")
-        time.sleep(0.05)
+    # A second look: the first may have come between the end of one process and the start of the other.
+    while found := [*_processes(place)]:
+        for pid in found:
+            # A handle names this process and no later one of that number. It is readable when the process has ended; for
+            # process 1 of a namespace that is after all others in it.
+            with suppress(ProcessLookupError), os.fdopen(os.pidfd_open(pid)) as handle:
+                signal.pidfd_send_signal(handle.fileno(), signal.SIGKILL)
+                if not select.select([handle], [], [], _PATIENCE)[0]:
+                    raise ClusterError(f"process {pid} of the node does not end")
 
 
 def start(place: Place, name: str, argv: list[str]) -> None:
@@ -94,7 +100,7 @@ def start(place: Place, name: str, argv: list[str]) -> None:
 
 
 def stop(place: Place, name: str) -> None:
-    """End a part and wait for its end."""
+    """End a part as a crash does, and wait for its end."""
     _order(place, order="stop", name=name)
 
 
@@ -143,5 +149,5 @@ def _processes(place: Place) -> Iterator[int]:
             continue
         with suppress(OSError):
             argv = (entry / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
-            if len(argv) > 3 and argv[-1] == wanted and argv[-3].endswith(b"/cluster/node.py"):
+            if argv[-1] == wanted and any(one.endswith(b"/cluster/node.py") for one in argv):
                 yield int(entry.name)

@@ -50,16 +50,23 @@ _NEEDS = (
 )
 
 
+def wrong_machine() -> list[str]:
+    """Why no node can be on this machine whatever is installed, a sentence each."""
+    if not sys.platform.startswith("linux"):
+        return [f"it needs Linux, and this is {sys.platform}"]
+    if os.geteuid() != 0:
+        return ["it needs root, to make namespaces, mounts and control groups"]
+    return []
+
+
 def missing() -> list[str]:
     """Why no node can be on this machine, a sentence each; what can be installed is installed first.
 
     Returns:
         Empty when everything is there.
     """
-    if not sys.platform.startswith("linux"):
-        return [f"it needs Linux, and this is {sys.platform}"]
-    if os.geteuid() != 0:
-        return ["it needs root, to make namespaces, mounts and control groups"]
+    if reasons := wrong_machine():
+        return reasons
     # System administrators' programs are not on every root's path.
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     wanted = [need.package for need in _NEEDS if not need.present()]
@@ -68,7 +75,7 @@ def missing() -> list[str]:
         wanted = [need.package for need in _NEEDS if not need.present()]
     reasons = [f"not installed, by Debian's name: {' '.join(wanted)}"] if wanted else []
     reasons += _go_reasons()
-    return reasons if wanted else reasons + _namespace_reasons()
+    return reasons if reasons else _namespace_reasons()
 
 
 def _install(packages: list[str]) -> None:

@@ -224,6 +224,14 @@ def test_work_goes_on_while_the_api_server_is_away(own: Context, admin: ApiClien
     assert core.read_namespaced_pod("steady", namespace).status.container_statuses[0].restart_count == 0
 
 
+def test_an_api_server_that_hangs_is_noticed_by_the_clients_time_out(own: Context, admin: ApiClient) -> None:
+    core = k.CoreV1Api(admin)
+    core.list_node()
+    with own.frozen("kube-apiserver"), pytest.raises(Exception, match="timed out"):
+        core.list_node(_request_timeout=1)
+    assert core.list_node().items
+
+
 def _running(core: k.CoreV1Api, namespace: str) -> list[str]:
     return [pod.metadata.name for pod in core.list_namespaced_pod(namespace).items if pod.status.phase == "Running"]
 

@@ -148,7 +148,7 @@ class Traces:
 
 def _assert_gone(place: Place, held: Traces, before: Traces) -> None:
     assert held.alive() == []
-    everybody = set().union(*(_namespaces(pid) for pid in psutil.pids()))
+    everybody = set().union(*(_namespaces(pid) for pid in psutil.pids() if _start_time(pid)))
     assert held.namespaces
     assert held.namespaces & everybody == set()
     assert Traces.of_the_machine(place) == before
@@ -188,8 +188,11 @@ def _namespaces(pid: int) -> set[str]:
 
 
 def _start_time(pid: int) -> float | None:
+    """When a process started; None when it has ended."""
     try:
-        return float(psutil.Process(pid).create_time())
+        process = psutil.Process(pid)
+        # What has ended and was not yet collected by the machine's process 1 holds nothing.
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
     except psutil.NoSuchProcess:
         return None
 

@@ -15,6 +15,14 @@ def test_a_password_inside_a_url_is_masked_whatever_the_variable_is_called() -> 
     assert redactor.text("s3cr@t-word") == "***"
 
 
+def test_a_secret_is_found_in_bytes_too() -> None:
+    redactor = Redactor.from_environment(PATTERN, {"DB_PASSWORD": "hünter.hunter"})
+    assert redactor.found_in(b"\x80\x05" + "hünter.hunter".encode() + b"\xff")
+    assert redactor.found_in(memoryview("-hünter.hunter-".encode()))
+    assert not redactor.found_in("hünter-hunter".encode())
+    assert not Redactor().found_in(b"anything")
+
+
 def test_short_values_and_paths_are_no_secrets() -> None:
     redactor = Redactor.from_environment(PATTERN, {"TOKEN": "1", "TOKEN_FILE": "/run/secrets/token"})
     assert redactor.text("1 in /run/secrets/token") == "1 in /run/secrets/token"

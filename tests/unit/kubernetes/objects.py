@@ -116,7 +116,9 @@ def disrupted(reason: str, message: str = "", **more: Any) -> dict[str, Any]:
     )
 
 
-def event(about: dict[str, Any], reason: str, message: str = "", *, at: int = 0, kind: str = "Normal") -> dict[str, Any]:
+def event(
+    about: dict[str, Any], reason: str, message: str = "", *, at: int = 0, kind: str = "Normal"
+) -> dict[str, Any]:
     return {
         "involvedObject": {"uid": about["metadata"]["uid"]},
         "reason": reason,

@@ -122,7 +122,7 @@ def test_what_is_no_expression_is_none(text: str) -> None:
     assert parse_expression(text) is None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(finite_values)
 def test_a_literal_is_known_by_its_value(value: Any) -> None:
     node = parse_expression(repr(value))
@@ -196,7 +196,7 @@ def test_a_name_that_python_does_not_read_as_it_is_written_is_no_variable(name: 
     assert not is_variable(name)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=12))
 def test_a_variable_can_be_assigned_and_found_under_its_name(name: str) -> None:
     if is_variable(name):

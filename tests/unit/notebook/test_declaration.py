@@ -158,7 +158,7 @@ def test_a_cell_that_is_no_python_of_any_size_takes_no_time() -> None:
         assert time.process_time() - begin < 10
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(names, finite_values)
 def test_a_default_is_the_value_that_the_cell_sets(name: str, value: Any) -> None:
     parameter = only(f"{name} = {value!r}  # help")

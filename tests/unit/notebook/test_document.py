@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import resource
+import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,25 +250,24 @@ def test_writing_through_a_link_keeps_the_link(tmp_path: Path) -> None:
     assert len(read_notebook(target).cells) == 2
 
 
+def write_with_little_space(path: Path) -> None:
+    """In a process of its own, whose files may not grow: as close to a full disk as there is without mounting one."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    try:
+        write_notebook(v4.new_notebook(cells=[v4.new_code_cell("x" * 10_000)]), path)
+    except NotebookError as error:
+        os._exit(7 if error.code == "notebook_write" and error.hint else 8)
+    os._exit(9)
+
+
 def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "a.ipynb"
     path.write_text("old")
-    # A process of its own, whose files may not grow: as close to a full disk as there is without mounting one.
-    script = """
-import resource, signal, sys
-from pathlib import Path
-import nbformat.v4 as v4
-from jupyter_mlops.errors import NotebookError
-from jupyter_mlops.notebook.document import write_notebook
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-try:
-    write_notebook(v4.new_notebook(cells=[v4.new_code_cell("x" * 10_000)]), Path(sys.argv[1]))
-except NotebookError as error:
-    print(error.code, error.hint)
-"""
-    done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True)
-    assert done.stdout.startswith("notebook_write"), done.stderr
+    process = multiprocessing.get_context("fork").Process(target=write_with_little_space, args=(path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 7
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir() if "mlops" in entry.name] == []
 

@@ -46,7 +46,7 @@ def executed(source: str) -> dict[str, Any]:
     return namespace
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 @given(st.dictionaries(names, values, max_size=4))
 def test_executing_the_cell_gives_the_values_and_nothing_else(parameters: dict[str, Any]) -> None:
     source = injected_source(parameters)
@@ -89,7 +89,7 @@ def tagged(*declared: str) -> NotebookNode:
     return v4.new_notebook(cells=[v4.new_code_cell("\n".join(declared), metadata={"tags": ["parameters"]})])
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(texts, values)
 def test_what_the_command_line_gives_is_what_the_notebook_gets(text: str, value: Any) -> None:
     nb = tagged("a: str = ''", "b = f()")
@@ -106,34 +106,23 @@ def test_what_a_file_gives_is_what_the_notebook_gets(tmp_path: Path, suffix: str
     path = tmp_path / f"params{suffix}"
     nb = tagged("x = f()")
 
-    @settings(deadline=None, max_examples=50)
+    @settings(deadline=None, max_examples=30)
     @given(values)
     def arrives(value: Any) -> None:
         # Quoted with tags, for PyYAML writes by YAML 1.1, where `1e3` is text.
-        text = json.dumps({"x": value}) if suffix == ".json" else yaml.safe_dump({"x": value}, default_style='"')
-        path.write_text(text, encoding="utf-8")
+        as_yaml = yaml.safe_dump({"x": value}, default_style='"', sort_keys=False)
+        path.write_text(json.dumps({"x": value}) if suffix == ".json" else as_yaml, encoding="utf-8")
         bound = bind_parameters(read_parameters(nb), text={}, values=load_parameter_file(path), secret_pattern="secret")
-        sent = executed(injected_source(bound))["x"]
-        if suffix == ".yaml" and isinstance(value, dict):
-            assert same(sent, dict(sorted(value.items()))) or same(sorted_deep(sent), sorted_deep(value))
-        else:
-            assert same(sorted_deep(sent), sorted_deep(value))
+        assert same(executed(injected_source(bound)), {"x": value})
 
     arrives()
 
 
-def sorted_deep(value: Any) -> Any:
-    """The value with its mappings in one order: PyYAML sorts them."""
-    if isinstance(value, dict):
-        return {key: sorted_deep(value[key]) for key in sorted(value)}
-    return [sorted_deep(item) for item in value] if isinstance(value, list) else value
-
-
 @pytest.mark.parametrize("name", ["1a", "", "a b", "a;b", "x = 1; y", "for", "__debug__", "ﬁ", "a\nb", "a.b", "a[0]"])
-@pytest.mark.parametrize("language", ["python", "R", "julia", "bash"])
-def test_a_name_that_is_code_is_refused_in_every_language(name: str, language: str) -> None:
-    with pytest.raises(ParameterError, match="cannot be the name of a parameter"):
-        injected_source({name: 1}, kernel_name="k", language=language)
+def test_a_name_that_is_code_is_refused_in_every_language(name: str) -> None:
+    for language in ("python", "R", "julia", "bash"):
+        with pytest.raises(ParameterError, match="cannot be the name of a parameter"):
+            injected_source({name: 1}, kernel_name="k", language=language)
 
 
 @pytest.mark.parametrize("name", ["_x", "é"])
@@ -159,12 +148,12 @@ def test_plain_values_are_written_in_the_notebooks_language(language: str, sourc
 
 
 @pytest.mark.parametrize("language", ["R", "julia", "scala", "matlab", ".net-csharp", ".net-fsharp", ".net-powershell"])
-@pytest.mark.parametrize("text", ["$(id)", "a'b", 'a"b', "`id`", "a\\b", "a\nb", "{x}", "100%", "é", "nul\0", "\u2028"])
-def test_text_that_another_language_could_take_for_code_is_refused(language: str, text: str) -> None:
-    for value in (text, [text], {"a": [text]}, {text: 1}):
-        with pytest.raises(ParameterError, match="does not carry safely") as caught:
-            injected_source({"x": value}, kernel_name="k", language=language)
-        assert "file" in caught.value.hint
+def test_text_that_another_language_could_take_for_code_is_refused(language: str) -> None:
+    for text in ("$(id)", "a'b", 'a"b', "`id`", "a\\b", "a\nb", "{x}", "100%", "é", "nul\0", "\u2028"):
+        for value in (text, [text], {"a": [text]}, {text: 1}):
+            with pytest.raises(ParameterError, match="does not carry safely") as caught:
+                injected_source({"x": value}, kernel_name="k", language=language)
+            assert "file" in caught.value.hint
 
 
 @pytest.mark.parametrize(

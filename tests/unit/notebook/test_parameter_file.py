@@ -104,8 +104,7 @@ def test_yaml_is_read_by_its_core_schema(tmp_path: Path, each_yaml: None, text: 
         ("a: &a {<<: *a}", "holds itself"),
         ("<<: 3", "is not a mapping"),
         ("<<: [{a: 1}, 2]", "is not a mapping"),
-        ("[" * 100_000, "nest|recurs"),
-        ("a: " + "[" * 900 + "]" * 900, "nested too deeply"),
+        ("[" * 1500, "nest|recurs"),
         ("a: \x1b[31m", "not allowed"),
     ],
     ids=short,
@@ -115,6 +114,10 @@ def test_yaml_that_cannot_be_taken_is_refused_with_the_place(
 ) -> None:
     message = refused(tmp_path, text).message
     assert any(part in message for part in said.split("|")), message
+
+
+def test_what_libyaml_takes_and_python_does_not_is_nested_too_deeply(tmp_path: Path) -> None:
+    assert "nested too deeply" in refused(tmp_path, "a: " + "[" * 900 + "]" * 900).message
 
 
 def test_a_tab_is_no_indentation(tmp_path: Path, each_yaml: None) -> None:
@@ -146,18 +149,14 @@ def nine_times(first: str, again: str) -> str:
     [nine_times("[x, x, x]", "[%s]"), nine_times("{a: 1, b: 2}", "{<<: [%s]}"), nine_times("{a: 1}", "{b: [%s]}")],
     ids=["lists", "merges", "mappings"],
 )
-def test_a_bomb_of_aliases_costs_no_memory_and_is_refused_when_it_is_bound(
-    tmp_path: Path, each_yaml: None, text: str
-) -> None:
+def test_a_bomb_of_aliases_costs_no_memory(tmp_path: Path, each_yaml: None, text: str) -> None:
+    # That a bound value may not be written out so large is a test of binding.
     begin = time.process_time()
     found = load(tmp_path, text)
-    if "<<" not in text:
-        with pytest.raises(ParameterError) as caught:
-            bind_parameters([], text={}, values=found, secret_pattern="secret", any_name=True)
-        assert caught.value.code == "parameter_size"
-    else:
-        assert found["a29"] == {"a": 1, "b": 2}
     assert time.process_time() - begin < 10
+    assert len(found) == 30
+    if "<<" in text:
+        assert found["a29"] == {"a": 1, "b": 2}
 
 
 def test_merges_that_copy_much_are_refused(tmp_path: Path) -> None:
@@ -166,7 +165,7 @@ def test_merges_that_copy_much_are_refused(tmp_path: Path) -> None:
     assert "merges too much" in refused(tmp_path, text).message
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"#%@,? \n\t<0.e~x", max_size=40))
 def test_any_yaml_is_parameters_or_refused_with_a_sentence(tmp_path_factory: Any, text: str) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
@@ -221,7 +220,7 @@ def test_json_that_cannot_be_taken_is_refused_with_the_place(tmp_path: Path, tex
     assert said in refused(tmp_path, text, ".json").message
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(st.dictionaries(st.text(), values, max_size=3), st.booleans())
 def test_json_arrives_as_it_was_written(tmp_path_factory: Any, parameters: dict[str, Any], ascii_only: bool) -> None:
     path = tmp_path_factory.getbasetemp() / "any.json"
