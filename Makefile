@@ -113,7 +113,7 @@ contracts: venv ## Which room may import which (import-linter)
 	@echo "==> Import contracts"
 	@$(RUN) lint-imports
 
-bench: venv ## Measure start-up, overhead per run and throughput on this machine
+bench: venv ## Measure start-up and whole runs, beside papermill and nbconvert
 	@$(RUN) python tests/bench/run.py
 
 lock: venv ## Renew requirements-dev.lock from pyproject.toml

@@ -73,6 +73,13 @@ _RULES: Sequence[_Rule] = (
         "lock has versions that fit.",
     ),
     _Rule(
+        r"[ ;](?P<version>\S+) Requires-Python (?P<bound>[^\s;]+)(?:.*\n)+?.*"
+        r"No matching distribution found for (?P<name>[\w.-]+)==(?P=version)\s",
+        "The package {name}=={version} needs Python {bound}, which the base image's is not.",
+        "Name a base with a newer Python of the same minor version (--base IMAGE), or leave the package out: "
+        "--without {name}",
+    ),
+    _Rule(
         r"No matching distribution found for (?P<name>[\w.-]+)(?P<version>==\S+\+\S+)",
         "The package {name}{version} cannot be installed: no index that the build knows has it.",
         "Such a version comes from an index of its own. Add it to pip's configuration (pip config set "
@@ -151,7 +158,7 @@ def explain(output: Sequence[str], *, doing: str, login: str = "") -> ImageError
         doing: What the image could not be: "built", "pushed".
         login: The command that logs in to the registry.
     """
-    text = "\n".join(_plain(line) for line in output)
+    text = "".join(f"{_plain(line)}\n" for line in output)
     for rule in _RULES:
         found = re.search(rule.pattern, text, re.IGNORECASE)
         if found is None:

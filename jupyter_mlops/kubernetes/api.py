@@ -31,6 +31,7 @@ _CONNECT, _READ = 5.0, 30.0
 """Seconds; a log that is followed has a line more often than that, or is looked at again."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _PAGE = 500
+_NOT_BY_REPEATING = ("kubernetes_conflict", "kubernetes_expired")
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,8 @@ class Api:
                     renewed = True
                     self._access = _load(self._context)
                     continue
-                if not error.retryable or time.monotonic() + pause > deadline:
+                passes = error.retryable and error.code not in _NOT_BY_REPEATING
+                if not passes or time.monotonic() + pause > deadline:
                     raise
             time.sleep(pause * random.uniform(0.75, 1.25))  # noqa: S311 - so that many clients do not come at once
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -32,13 +32,14 @@ class Certificates:
 
 
 def certificate_names(name: str, namespace: str | None = None) -> list[str]:
-    """The host names of a run's pods: NAME-0.NAME and its like, short and with the namespace.
+    """The host names of a run's pods: the head's NAME-0.NAME, and all of them with the namespace.
 
     Args:
         name: Of the Job and the Service.
         namespace: Of the run, if it is known.
     """
-    found = ["localhost", f"*.{name}"]
+    # A wildcard stands for one label before at least two: NAME-1.NAME would have to be listed, as would a thousand more.
+    found = ["localhost", f"{name}-0.{name}"]
     if namespace:
         found += [f"*.{name}.{namespace}.svc", f"*.{name}.{namespace}.svc.cluster.local"]
     return found

@@ -179,8 +179,9 @@ class Stream:
             return
         number, most = attempt(look.job, head)
         if number > 1:
-            alive = not has_ended(head) and look.reason.run_state is not RunState.FAILED
-            phase = look.reason.message if alive else f"Attempt {number} of {max(number, most)}"
+            which = f"Attempt {number} of {max(number, most)}"
+            alive = not has_ended(head) and look.reason.run_state is RunState.RUNNING
+            phase = f"{which}: {look.reason.message}" if alive else which
             self._told = phase
             yield RunEvent(state=RunState.PENDING, phase=phase)
 

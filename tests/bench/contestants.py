@@ -6,6 +6,7 @@ to the moment that the notebook's first cell wrote down, and to the end of the c
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,11 +14,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from .measure import Contestant, Sample
+from .measure import Contestant, Sample, stages
 from .notebooks import NOTEBOOKS, STAMP, write_notebook, write_script
 
 OURS = "jupyter mlops train"
@@ -189,9 +191,10 @@ def contestants(place: Place, title: str) -> Iterator[list[Contestant]]:
     place.settle()
 
     def ours() -> Sample:
+        start = time.time()
         sample = place.run(train(notebook))
         place.settle()
-        return sample
+        return replace(sample, stages=stages_of_last_run(place.data, start, start + sample.end))
 
     def ours_warm() -> Sample:
         sample = warm[OURS_WARM].run(notebook)
@@ -226,6 +229,33 @@ def contestants(place: Place, title: str) -> Iterator[list[Contestant]]:
 def train(notebook: Path) -> list[str]:
     """The command that runs a notebook with jupyter-mlops and waits for its end."""
     return ["jupyter", "mlops", "train", str(notebook), "--wait"]
+
+
+def stages_of_last_run(data: Path, start: float, end: float) -> dict[str, float]:
+    """Where the time of a run went, from what the run itself told.
+
+    Args:
+        data: The data directory.
+        start: When the command was started, in seconds since 1970.
+        end: When it had ended.
+    """
+    run_dir = max((data / "runs").iterdir(), key=lambda path: path.stat().st_ctime)
+    seen: dict[str, float] = {}
+    for line in (run_dir / "events.jsonl").read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["type"] == "run":
+            what = event["phase"] or event["state"]
+            seen.setdefault(what, datetime.fromisoformat(event["time"]).timestamp())
+    words = {
+        "preparing": "command, start of the run's process",
+        "starting the kernel": "snapshot laid out",
+        "waiting for MLflow": "kernel started, MLflow asked meanwhile",
+        "running": "MLflow answered",
+        "saving the results": "cells executed, kernel ended",
+        "succeeded": "results saved",
+    }
+    moments = [("", start), *((word, seen[what]) for what, word in words.items()), ("command ended", end)]
+    return stages(moments)
 
 
 def start_ups(place: Place) -> list[Contestant]:

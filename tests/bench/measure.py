@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,12 @@ class Sample:
     Attributes:
         end: Seconds from the start until everything was done.
         first_cell: Seconds from the start until the first cell was executed; None where there is no cell.
+        stages: Seconds of each stage in between, in order, where the contestant tells them.
     """
 
     end: float
     first_cell: float | None = None
+    stages: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -112,3 +114,12 @@ def ends(samples: Mapping[str, Sequence[Sample]], name: str) -> list[float]:
 def first_cells(samples: Mapping[str, Sequence[Sample]], name: str) -> list[float]:
     """Seconds until the first cell, of each round that has one."""
     return [sample.first_cell for sample in samples[name] if sample.first_cell is not None]
+
+
+def stages(moments: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """How long each stage took.
+
+    Args:
+        moments: What ended when, in seconds on one clock; the first is the start, and its name is not used.
+    """
+    return {name: moment - moments[at][1] for at, (name, moment) in enumerate(moments[1:])}

@@ -64,7 +64,10 @@ def tables(results: Results) -> str:
         "Seconds: median (smallest to largest). Ratio: how many times as long `jupyter mlops train` took, the median "
         "of the ratios of the rounds; below 1 it is faster.",
     ]
-    parts += [f"### {title}\n\n{_runs_table(samples)}" for title, samples in results.runs.items()]
+    for title, samples in results.runs.items():
+        parts.append(f"### {title}\n\n{_runs_table(samples)}")
+        if samples[OURS][0].stages:
+            parts.append(_stages_table(samples[OURS]))
     if results.first_ever:
         first = summary(sample.first_cell for sample in results.first_ever if sample.first_cell is not None)
         end = summary(sample.end for sample in results.first_ever)
@@ -103,6 +106,12 @@ def _runs_table(samples: Samples) -> str:
             f"| {name} | {_seconds(summary(first_cells(samples, name)))} | {_seconds(summary(ends(samples, name)))} "
             f"| {first} | {end} |"
         )
+    return "\n".join(lines)
+
+
+def _stages_table(samples: Sequence[Sample]) -> str:
+    lines = ["| stage of `jupyter mlops train` | seconds |", "| --- | --- |"]
+    lines += [f"| {stage} | {_seconds(summary(s.stages[stage] for s in samples))} |" for stage in samples[0].stages]
     return "\n".join(lines)
 
 

@@ -22,7 +22,8 @@ def client(kubeconfig: Path) -> ApiClient:
     """A client that uses this kubeconfig and no other."""
     from kubernetes import config
 
-    return config.new_client_from_config(str(kubeconfig))
+    api: ApiClient = config.new_client_from_config(str(kubeconfig))
+    return api
 
 
 def create_namespace(api: ApiClient, prefix: str = "test") -> str:

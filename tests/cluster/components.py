@@ -77,7 +77,11 @@ def parts(place: Place, kubernetes: Path, coredns: Path) -> dict[str, Part]:
             [f"{kubernetes}/kube-controller-manager", f"--kubeconfig={kubeconfig('kube-controller-manager')}",
              f"--service-account-private-key-file={pki}/tokens.key", f"--root-ca-file={pki}/ca.crt",
              f"--cluster-signing-cert-file={pki}/ca.crt", f"--cluster-signing-key-file={pki}/ca.key",
-             "--use-service-account-credentials", "--leader-elect=false", "--bind-address=127.0.0.1"],
+             "--use-service-account-credentials", "--leader-elect=false", "--bind-address=127.0.0.1",
+             # With the limit meant for a large cluster it takes five seconds to make its controllers' accounts.
+             "--kube-api-qps=500", "--kube-api-burst=1000",
+             # It makes this directory, by default under /usr.
+             f"--flex-volume-plugin-dir={place.directory}/volume-plugins"],
             lambda: answers(10257, "/healthz", tls=True),
         ),
         Part(

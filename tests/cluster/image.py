@@ -26,7 +26,7 @@ from .components import PAUSE_IMAGE
 from .places import CACHE, DEBIAN_SUITE, MIRROR_VARIABLE, machine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from .places import Place
 
@@ -215,30 +215,51 @@ def _build(
 ) -> None:
     options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     certificates = host_certificates()
-    with tempfile.TemporaryDirectory(prefix="certificates-") as mounted, _buildah() as buildah:
+    with _buildah() as (buildah, scratch):
         if certificates is not None:
             # At a path of its own: over /etc/ssl/certs it would break Debian's package of certificates.
-            shutil.copy(certificates, Path(mounted, _CERTIFICATES))
+            mounted = scratch / "certificates"
+            mounted.mkdir()
+            shutil.copy(certificates, mounted / _CERTIFICATES)
             options += [f"--volume={mounted}:{_MOUNTED_IN_BUILD}:ro"]
             options += [f"--build-arg=PIP_CERT={_MOUNTED_IN_BUILD}/{_CERTIFICATES}"]
-        _run_apart([*buildah, "rm", "--all"])
-        _run_apart([*buildah, "pull", f"docker-archive:{origin.archive}"])
-        _run_apart(
-            [*buildah, "build", "--layers", "--isolation=chroot", "--network=host", "--pull-never", f"--tag={tag}",
-             f"--file={dockerfile}", *options, context]
+        buildah("rm", "--all")
+        buildah("pull", f"docker-archive:{origin.archive}")
+        buildah(
+            "build", "--layers", "--isolation=chroot", "--network=host", "--pull-never", f"--tag={tag}",
+            f"--file={dockerfile}", *options, context,
         )  # fmt: skip
-        _run_apart([*buildah, "push", tag, f"docker-archive:{target}:{tag}"])
-        _run_apart([*buildah, "rmi", "--prune"])
+        buildah("push", tag, f"docker-archive:{target}:{tag}")
+        buildah("rmi", "--prune")
 
 
 @contextmanager
-def _buildah() -> Iterator[list[str]]:
-    """Buildah with a storage of ours, so that layers are reused and nothing of the machine's own is touched."""
-    root = CACHE / "buildah"
-    with locked(CACHE / "buildah.lock"), tempfile.TemporaryDirectory(prefix="buildah-") as running:
-        yield ["buildah", f"--root={root}", f"--runroot={running}", "--storage-driver=overlay"]
+def _buildah() -> Iterator[tuple[Callable[..., None], Path]]:
+    """Buildah with a storage of ours, so that layers are reused and nothing of the machine's own is touched.
+
+    Yields:
+        What runs it, and a directory for what a build needs while it runs.
+    """
+    with locked(CACHE / "buildah.lock"):
+        scratch = CACHE / "buildah-scratch"
+        shutil.rmtree(scratch, ignore_errors=True)  # of a build that was killed
+        scratch.mkdir(parents=True)
+        settings = scratch / "containers.conf"
+        # By default it makes a directory in /etc for networks that we do not use.
+        settings.write_text(f"[network]\nnetwork_config_dir = {json.dumps(str(scratch))}\n")
+        environment = {"CONTAINERS_CONF": str(settings), "TMPDIR": str(scratch)}
+        storage = [f"--root={CACHE / 'buildah'}", f"--runroot={scratch / 'running'}", "--storage-driver=overlay"]
+
+        def buildah(*arguments: str | Path) -> None:
+            _run_apart(["buildah", *storage, *arguments], environment)
+
+        try:
+            yield buildah, scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run_apart(command: Sequence[str | Path]) -> None:
+def _run_apart(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
     """Run what mounts, so that its mounts and processes end with it even when we are killed."""
-    run(["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", *command])
+    apart = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
+    run([*apart, *command], environment=environment)

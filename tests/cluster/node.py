@@ -100,7 +100,7 @@ class Order(socketserver.StreamRequestHandler):
         """Answer with the exit status of each part that was started, null while it runs, or with what went wrong."""
         assert isinstance(self.server, Node)
         try:
-            answer = {"states": self.server.obey(json.loads(self.rfile.readline()))}
+            answer: dict[str, Any] = {"states": self.server.obey(json.loads(self.rfile.readline()))}
         except Exception as error:  # process 1 must not end because an order was wrong
             answer = {"error": f"{type(error).__name__}: {error}"}
         with suppress(BrokenPipeError):
@@ -115,22 +115,22 @@ def hide(directory: Path, kept: list[Path], in_memory: list[Path]) -> None:
         kept: Directories that stay reachable under their names although they may lie in a hidden one.
         in_memory: Directories whose contents are not to go to the disk.
     """
-    stand_ins = {Path(name): directory / "hidden" / name.strip("/").replace("/", "-") for name in _HIDDEN}
-    for number, name in enumerate(_SYSCTLS):
+    mounts: dict[Path, Path] = {}
+    for name in _HIDDEN:
+        mounts[Path(name)] = directory / "hidden" / name.strip("/").replace("/", "-")
+        mounts[Path(name)].mkdir(parents=True, exist_ok=True)
+    for name in _SYSCTLS:
         real = Path("/proc/sys", name)
         if real.exists():
-            stand_ins[real] = directory / "hidden" / f"sysctl-{number}"
-            stand_ins[real].parent.mkdir(exist_ok=True)
-            stand_ins[real].write_text(real.read_text())
-    for path in _HIDDEN:
-        stand_ins[Path(path)].mkdir(parents=True, exist_ok=True)
+            mounts[real] = directory / "hidden" / name.replace("/", "-")
+            mounts[real].write_text(real.read_text())
+    mounts |= {one: one for one in kept if any(one.is_relative_to(name) for name in _HIDDEN)}
     # Everything is opened before anything is hidden, and mounted by its handle: its name may be hidden by then.
-    handles = {path: os.open(source, os.O_PATH) for path, source in [*stand_ins.items(), *((one, one) for one in kept)]}
-    for path, handle in handles.items():
-        if path in stand_ins or any(path.is_relative_to(name) for name in _HIDDEN):
-            if path in kept:
-                path.mkdir(parents=True, exist_ok=True)
-            _mount("--no-canonicalize", "--bind", f"/proc/{os.getpid()}/fd/{handle}", str(path))
+    handles = {target: os.open(source, os.O_PATH) for target, source in mounts.items()}
+    for target, handle in handles.items():
+        if target in kept:
+            target.mkdir(parents=True, exist_ok=True)
+        _mount("--no-canonicalize", "--bind", f"/proc/{os.getpid()}/fd/{handle}", str(target))
         os.close(handle)
     for path in in_memory:
         _mount("-t", "tmpfs", "-o", "mode=700", "tmpfs", str(path))

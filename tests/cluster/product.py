@@ -14,7 +14,8 @@ from .cache import run
 ROOT = Path(__file__).parents[2]
 _DOCKERFILE = ROOT / "jupyter_mlops" / "image" / "Dockerfile"
 _NAMED = ("jupyter-mlops", "dask", "distributed", "cloudpickle", "mlflow")
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_IMAGE_PYTHON = "3.11.2"
+"""Of the Debian that images are built on."""
 
 
 def build() -> image.Image:
@@ -26,8 +27,9 @@ def build() -> image.Image:
     with tempfile.TemporaryDirectory(prefix="product-") as scratch:
         place = Path(scratch)
         wheel = _wheel(place)
-        (place / "requirements.txt").write_text("".join(f"{name}=={found}\n" for name, found in _closure().items()))
-        (place / "additions.txt").write_text("")
+        pinned, others = _closure()
+        (place / "requirements.txt").write_text("".join(f"{name}=={found}\n" for name, found in pinned.items()))
+        (place / "additions.txt").write_text("".join(f"{name}\n" for name in others))
         (place / "wheels.txt").write_text(f"./{wheel.name}\n")
         return image.build(
             "jupyter-mlops",
@@ -39,7 +41,7 @@ def build() -> image.Image:
                 f"wheels/{wheel.name}": wheel,
             },
             {
-                "PYTHON_VERSION": f"{sys.version_info.major}.{sys.version_info.minor}",
+                "PYTHON_VERSION": _IMAGE_PYTHON.rpartition(".")[0],
                 **{f"{name.upper().replace('-', '_')}_VERSION": version(name) for name in _NAMED},
             },
         )
@@ -54,11 +56,17 @@ def _wheel(directory: Path) -> Path:
     return next(directory.glob("*.whl"))
 
 
-def _closure() -> dict[str, str]:
-    """What the product needs, with what that needs, in the versions of this environment."""
+def _closure() -> tuple[dict[str, str], list[str]]:
+    """What the product needs, with what that needs, in the versions of this environment.
+
+    Returns:
+        The versions, and the packages whose version here is not for the image's Python.
+    """
     from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
 
     found: dict[str, str] = {}
+    others: list[str] = []
     waiting = [("jupyter-mlops", frozenset[str]())]
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
@@ -71,11 +79,15 @@ def _closure() -> dict[str, str]:
         except PackageNotFoundError:
             continue  # of another platform
         if name != "jupyter-mlops":
-            found[name] = known.version
+            suits = SpecifierSet(known.metadata["Requires-Python"] or "").contains(_IMAGE_PYTHON)
+            if suits:
+                found[name] = known.version
+            elif name not in others:
+                others.append(name)
         for line in known.requires or ():
             requirement = Requirement(line)
             wanted = [{"extra": extra} for extra in extras] or [{"extra": ""}]
             if requirement.marker is None or any(requirement.marker.evaluate(each) for each in wanted):
                 normal = re.sub(r"[-_.]+", "-", requirement.name).lower()
                 waiting.append((normal, frozenset(requirement.extras)))
-    return dict(sorted(found.items()))
+    return dict(sorted(found.items())), sorted(others)

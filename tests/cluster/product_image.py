@@ -1,11 +1,12 @@
 """The image with the product in it, for tests that run it in pods: built as a user builds it, but for its base.
 
 In it is what a pod needs and no more: jupyter-mlops as it is in this directory, and what that requires, in the versions
-of `requirements-dev.lock`.
+of `requirements-dev.lock` (that is, of the interpreter that runs the tests).
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
@@ -28,11 +29,19 @@ if TYPE_CHECKING:
     from .context import Context
 
 
+BASE_PYTHON = "3.11.2"
+"""Of the base image, which is Debian 12. What the tests pickle must come from the same minor version."""
+
+
 @pytest.fixture(scope="session")
 def product_image(session_context: Context) -> str:
     """The name of an image with the product as it is now, which the node has."""
     if session_context.place is None:
         pytest.skip("only on the tests' own node, which an image can be given to without a registry")
+    if not BASE_PYTHON.startswith("{}.{}.".format(*sys.version_info)):
+        pytest.skip(
+            f"the image has Python {BASE_PYTHON}, and this is {sys.version.split()[0]}: make venv PYTHON=python3.11"
+        )
     try:
         built = build()
         if built.tag not in image.loaded(session_context.place):
@@ -67,10 +76,19 @@ def build() -> image.Image:
 
 def contents_of_pod() -> Contents:
     """What is in the image."""
+    from packaging.specifiers import SpecifierSet
+
     own, _ = read_environment()
     wanted = _requirements_of("jupyter-mlops")
-    kept = tuple(dist for dist in own.distributions if dist.name in wanted)
-    environment: Environment = own.model_copy(update={"distributions": kept})
+    kept = []
+    for dist in own.distributions:
+        if dist.name not in wanted:
+            continue
+        needed = metadata.distribution(dist.name).metadata.get("Requires-Python") or ""
+        # The tests' interpreter may be a newer 3.11 than Debian's: what does not take that is taken in an older version.
+        fits = SpecifierSet(needed).contains(BASE_PYTHON)
+        kept.append(dist if fits else dist.model_copy(update={"requirement": dist.name}))
+    environment: Environment = own.model_copy(update={"distributions": tuple(kept)})
     return contents_of(environment, product=this_product(own))
 
 

@@ -39,7 +39,6 @@ _NEEDS = (
     _Need("containernetworking-plugins", lambda: cni_programs() is not None),
     _Need("etcd-server", _program("etcd")),
     _Need("iptables", _program("iptables")),
-    _Need("conntrack", _program("conntrack")),
     _Need("iproute2", _program("ip")),
     _Need("util-linux", lambda: all(map(shutil.which, ("unshare", "nsenter", "setpriv")))),
     _Need("mount", _program("mount")),

@@ -29,9 +29,10 @@ cache.ensure(cache.Recipe("Half", "thing", "one", "a moment", build))
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "cache"
-    monkeypatch.setattr(cache, "CACHE", root / "jupyter-mlops" / "cluster")
+    folder = root / "jupyter-mlops" / "cluster"
+    monkeypatch.setattr(cache, "CACHE", folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(root))
-    return cache.CACHE
+    return folder
 
 
 def _recipe(key: str, built: list[str]) -> Recipe:

@@ -26,18 +26,20 @@ class MLflowServer:
 
     Attributes:
         directory: Its database, artifacts and log.
-        port: On 127.0.0.1; the same after a restart.
+        port: The same after a restart.
         password: Of its user `admin`; None: it asks nobody who they are.
+        host: The address that it listens on.
     """
 
     directory: Path
     port: int
     password: str | None = None
+    host: str = "127.0.0.1"
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def uri(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
         """Start it and return when it answers."""
@@ -45,8 +47,8 @@ class MLflowServer:
         command = [
             sys.executable, "-m", "mlflow", "server",
             "--backend-store-uri", f"sqlite:///{self.directory / 'mlflow.db'}",
-            "--artifacts-destination", str(self.directory / "artifacts"), "--host", "127.0.0.1",
-            "--port", str(self.port), "--workers", "1",
+            "--artifacts-destination", str(self.directory / "artifacts"), "--host", self.host,
+            "--allowed-hosts", f"{self.host}:*", "--port", str(self.port), "--workers", "1",
         ]  # fmt: skip
         if self.password is not None:
             settings = self.directory / "auth.ini"
@@ -98,19 +100,20 @@ class MLflowServer:
 
 @contextlib.contextmanager
 def mlflow_server(
-    directory: Path, *, password: str | None = None, database: Path | None = None
+    directory: Path, *, password: str | None = None, database: Path | None = None, host: str = "127.0.0.1"
 ) -> Iterator[MLflowServer]:
     """A running MLflow server.
 
     Args:
         directory: For its files; made if it is not there.
         password: Of the user `admin`; with it the server asks who one is.
+        host: The address that it listens on.
         database: A prepared MLflow database to begin with a copy of, which saves the seconds of making one.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if database is not None:
         shutil.copy(database, directory / "mlflow.db")
-    server = MLflowServer(directory, free_port(), password)
+    server = MLflowServer(directory, free_port(host), password, host)
     server.start()
     try:
         yield server
@@ -118,8 +121,8 @@ def mlflow_server(
         server.kill()
 
 
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.contestants import FLOOR, NBCONVERT, OURS, OURS_WARM, PAPERMILL, PAPERMILL_API, PAPERMILL_WARM, Place
-from tests.bench.measure import Contestant, Sample, Summary, differences, in_turns, ratios, summary
+from tests.bench.measure import Contestant, Sample, Summary, differences, in_turns, ratios, stages, summary
 from tests.bench.report import Results, tables
 
 RUN = Path(__file__).parents[1] / "bench" / "run.py"
@@ -30,6 +30,10 @@ def test_a_ratio_is_of_times_of_the_same_round() -> None:
     assert differences([3.0, 30.0, 2.0], [2.0, 20.0, 1.5]) == Summary(1.0, 0.5, 10.0)
     with pytest.raises(ValueError, match="shorter"):
         ratios([1.0, 2.0], [1.0])
+
+
+def test_a_stage_lasts_from_the_end_of_the_one_before() -> None:
+    assert stages([("", 10.0), ("a", 10.5), ("b", 12.5)]) == {"a": 0.5, "b": 2.0}
 
 
 def test_contestants_take_turns_and_the_warm_up_does_not_count() -> None:
@@ -125,6 +129,8 @@ def test_the_quick_bench_measures_everyone(tmp_path: Path) -> None:
     assert {FLOOR, PAPERMILL, PAPERMILL_API, PAPERMILL_WARM, NBCONVERT, OURS, OURS_WARM} <= samples.keys()
     for name, (sample,) in samples.items():
         assert 0 < sample["first_cell"] <= sample["end"], name
+    (sample,) = samples[OURS]
+    assert sum(sample["stages"].values()) == pytest.approx(sample["end"])
     assert len(found["first_ever"]) == 1
     assert (tmp_path / "out" / "bench.md").read_text() in done.stdout
     assert (tmp_path / "out" / "bench.png").read_bytes().startswith(b"\x89PNG")

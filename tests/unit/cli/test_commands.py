@@ -109,7 +109,7 @@ def test_profiles_and_settings_are_listed_with_their_help() -> None:
 
 def test_nothing_heavy_is_imported_for_help_or_for_the_extension() -> None:
     heavy = {"mlflow", "papermill", "nbformat", "nbclient", "pandas", "numpy", "sqlalchemy", "distributed", "dask",
-             "jsonschema", "ipywidgets", "matplotlib"}  # fmt: skip
+             "jsonschema", "ipywidgets", "matplotlib", "pydantic", "traitlets", "rich", "requests"}  # fmt: skip
     for code in (
         "from click.testing import CliRunner; from jupyter_mlops.cli.app import mlops; "
         "assert CliRunner().invoke(mlops, ['--help']).exit_code == 0",

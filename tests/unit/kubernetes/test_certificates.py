@@ -97,4 +97,4 @@ def test_the_key_is_in_no_representation_of_it() -> None:
 
 def test_the_longest_name_of_a_run_fits() -> None:
     assert issue_certificates("x" * 52, "y" * 63).certificate
-    assert certificate_names("a") == ["localhost", "*.a"]
+    assert certificate_names("a") == ["localhost", "a-0.a"]
