@@ -18,9 +18,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from .spec import FailureCode, RunState
+from .states import EVENTS_FILE as EVENTS_FILE  # noqa: PLC0414 - part of what this room offers
+from .states import FailureCode, RunState
 
-EVENTS_FILE = "events.jsonl"
 MIRROR_VARIABLE = "JUPYTER_MLOPS_EVENTS_FD"
 """Number of an open file that gets every event as well (a pod's standard output, which is read from outside); a process
 that writes events must be handed that file."""

@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from .config import MLOps, load_config
-from .errors import ConfigError, KubernetesError, MLOpsError, NotFoundError, TrackingError, UsageError
+from .errors import ConfigError, KubernetesError, MLOpsError, NotFoundError, StoreError, TrackingError, UsageError
 from .events import CellEvent, Event, RunEvent
 from .profile import Profile
 from .runner import Runner, get_runner
@@ -204,6 +205,8 @@ class Runs:
         return self._start(again)
 
     def _start(self, spec: RunSpec) -> RunRecord:
+        from .store.database import AWAY as STORE_AWAY
+
         run_dir = self.config.run_dir(spec.run_id)
         try:
             run_dir.mkdir(parents=True, mode=0o700)
@@ -211,16 +214,21 @@ class Runs:
             temporary.write_text(spec.to_json(), encoding="utf-8")
             temporary.replace(run_dir / "spec.json")
         except OSError as error:
+            rmtree(run_dir, ignore_errors=True)
             raise MLOpsError(
                 f"The run directory {run_dir} cannot be written: {error.strerror or error}.",
                 hint="Free some space, or set JUPYTER_MLOPS_DATA_DIR.",
                 code="disk_full",
             ) from error
-        record = self.store.add_run(spec)
+        try:
+            record = self.store.add_run(spec)
+        except StoreError as error:
+            # A server that went away may have taken the run; what was never started is then recorded by its files.
+            if error.code != STORE_AWAY:
+                rmtree(run_dir, ignore_errors=True)
+            raise
         if record.run_id != spec.run_id:
-            import shutil
-
-            shutil.rmtree(run_dir, ignore_errors=True)
+            rmtree(run_dir, ignore_errors=True)
             return record
         try:
             get_runner(spec.profile.runner, self.config).submit(spec)

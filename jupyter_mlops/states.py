@@ -1,12 +1,15 @@
-"""The words for how a run stands (`RunState`) and why it ended badly (`FailureCode`).
+"""The words for how a run stands (`RunState`) and why it ended badly (`FailureCode`), and the file that tells both.
 
-Apart from `spec`, so that the command line can name them without loading what checks a spec. Knows no runner, no
-MLflow and no store: each of them maps these words at its own border.
+Apart from `spec` and `events`, so that the command line and the supervisor know them without loading what checks
+specs and events. Knows no runner, no MLflow and no store: each of them maps these words at its own border.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+
+EVENTS_FILE = "events.jsonl"
+"""In a run's directory: what the run told, a JSON object a line. The last tells how it ended."""
 
 
 class RunState(str, Enum):

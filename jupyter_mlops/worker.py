@@ -25,6 +25,7 @@ from types import FrameType
 import psutil
 
 from .startup import start_quickly
+from .states import EVENTS_FILE, RunState
 
 PROCESS_FILE = "worker.json"
 HEARTBEAT = 30.0
@@ -32,6 +33,8 @@ HEARTBEAT = 30.0
 
 _STOP_PATIENCE = 300.0
 """Seconds that an engine has to end in order, results sent, after it was told to stop."""
+_LAST_EVENT = 64 * 1024
+"""Bytes in which the event that ends a run has room."""
 _PR_SET_CHILD_SUBREAPER = 36
 _LINUX: bool = sys.platform == "linux"
 
@@ -121,6 +124,9 @@ def supervise(
         teller.join()
     after_engine()
     end_processes(run_dir.name, descendants=True)
+    ended = _recorded_state(run_dir)
+    if ended is not None:
+        return _exit_code(ended.value)
     from .engine.outcome import describe_exit
     from .engine.publish import recorded_outcome
 
@@ -289,6 +295,19 @@ def _carriers(run_id: str) -> set[psutil.Process]:
             if carries and process not in mine and process.status() != psutil.STATUS_ZOMBIE:
                 found.add(process)
     return found
+
+
+def _recorded_state(run_dir: Path) -> RunState | None:
+    """The end that is the last event; None when another is, or it cannot be read.
+
+    Most runs end so. What checks events takes longer to load than everything else that the supervisor does.
+    """
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError), (run_dir / EVENTS_FILE).open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_EVENT))
+        event = json.loads(file.read().splitlines()[-1])
+        state = RunState(event["state"]) if event["type"] == "run" else None
+        return state if state is not None and state.is_terminal else None
+    return None
 
 
 def _exit_code(state: str) -> int:

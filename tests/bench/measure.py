@@ -17,11 +17,13 @@ class Sample:
     Attributes:
         end: Seconds from the start until everything was done.
         first_cell: Seconds from the start until the first cell was executed; None where there is no cell.
+        processor: Seconds of processor time of all its processes together; None where that cannot be known.
         stages: Seconds of each stage in between, in order, where the contestant tells them.
     """
 
     end: float
     first_cell: float | None = None
+    processor: float | None = None
     stages: dict[str, float] = field(default_factory=dict)
 
 
@@ -114,6 +116,11 @@ def ends(samples: Mapping[str, Sequence[Sample]], name: str) -> list[float]:
 def first_cells(samples: Mapping[str, Sequence[Sample]], name: str) -> list[float]:
     """Seconds until the first cell, of each round that has one."""
     return [sample.first_cell for sample in samples[name] if sample.first_cell is not None]
+
+
+def processors(samples: Mapping[str, Sequence[Sample]], name: str) -> list[float]:
+    """Seconds of processor time, of each round where they are known."""
+    return [sample.processor for sample in samples[name] if sample.processor is not None]
 
 
 def stages(moments: Sequence[tuple[str, float]]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .contestants import OURS, OURS_WARM, PAPERMILL_WARM
-from .measure import Sample, Summary, differences, ends, first_cells, ratios, summary
+from .measure import Sample, Summary, differences, ends, first_cells, processors, ratios, summary
 
 Samples = Mapping[str, Sequence[Sample]]
 PACKAGES = ("jupyter-mlops", "papermill", "nbconvert", "nbclient", "mlflow", "ipykernel", "ipython", "nbformat")
@@ -62,7 +62,8 @@ def tables(results: Results) -> str:
         + ", ".join(f"{name} {number}" for name, number in about["versions"].items())
         + ".",
         "Seconds: median (smallest to largest). Ratio: how many times as long `jupyter mlops train` took, the median "
-        "of the ratios of the rounds; below 1 it is faster.",
+        "of the ratios of the rounds; below 1 it is faster. Processor: seconds of all its processes together, which depend "
+        "less on what else the machine does.",
     ]
     for title, samples in results.runs.items():
         parts.append(f"### {title}\n\n{_runs_table(samples)}")
@@ -95,16 +96,18 @@ def write(results: Results, directory: Path) -> list[Path]:
 
 
 def _runs_table(samples: Samples) -> str:
-    lines = ["| | first cell | end | ratio, first cell | ratio, end |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| | first cell | end | ratio, first cell | ratio, end | processor |", f"|{' --- |' * 6}"]
     for name in samples:
         own = OURS_WARM if name == PAPERMILL_WARM else OURS
         first = end = ""
+        known = processors(samples, name)
+        spent = f"{summary(known).median:.2f}" if known else ""
         if name not in (OURS, OURS_WARM):
             first = _times(ratios(first_cells(samples, own), first_cells(samples, name)))
             end = _times(ratios(ends(samples, own), ends(samples, name)))
         lines.append(
             f"| {name} | {_seconds(summary(first_cells(samples, name)))} | {_seconds(summary(ends(samples, name)))} "
-            f"| {first} | {end} |"
+            f"| {first} | {end} | {spent} |"
         )
     return "\n".join(lines)
 

@@ -49,7 +49,7 @@ def measured(root: Path, *, rounds: int, quick: bool) -> report.Results:
     Raises:
         BenchError: a contestant failed.
     """
-    place = contestants.Place(root)
+    place = contestants.Place(root, orphans_come_here=contestants.adopt_orphans())
     results = report.Results(about=report.about_this_machine())
     warm_up = 0 if quick else 1
     make_database(place.data)

@@ -80,7 +80,8 @@ def status(place: Place) -> None:
     """Say whether it is up; exit status 1 if not."""
     why = lifecycle.why_not_whole(place)
     click.echo(f"{place.name}: {f'not up: {why}' if why else 'up'}")
-    click.echo(f"logs: {place.logs}" if place.logs.exists() else "")
+    if place.logs.exists():
+        click.echo(f"logs: {place.logs}")
     sys.exit(1 if why else 0)
 
 
@@ -167,7 +168,7 @@ def test(place: Place, pytest_arguments: tuple[str, ...]) -> None:
 
 
 def _pytest(place: Place, arguments: tuple[str, ...]) -> int:
-    command = [sys.executable, "-m", "pytest", "tests", "-m", "cluster", *arguments]
+    command = [sys.executable, "-m", "pytest", "tests/cluster", "-m", "cluster", *arguments]
     return subprocess.run(command, check=False, env={**os.environ, NAME_VARIABLE: place.name}).returncode
 
 

@@ -39,6 +39,9 @@ _MOUNTED_IN_BUILD = "/mnt"
 """A directory that the base has: of any other mount point an empty file or directory stays in the image."""
 
 _CERTIFICATES = "host-certificates.pem"
+_MOST_LAYERS = 8 * 10**9
+"""Bytes that the layers of earlier builds may have together."""
+
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -230,7 +233,9 @@ def _build(
             f"--file={dockerfile}", *options, context,
         )  # fmt: skip
         buildah("push", tag, f"docker-archive:{target}:{tag}")
-        buildah("rmi", "--prune")
+        # Layers of stages that are in no image make the next build quick.
+        if int(run(["du", "--summarize", "--block-size=1", CACHE / "buildah"]).split()[0]) > _MOST_LAYERS:
+            buildah("rmi", "--prune")
 
 
 @contextmanager

@@ -34,21 +34,27 @@ BASE_PYTHON = "3.11.2"
 
 
 @pytest.fixture(scope="session")
-def product_image(session_context: Context) -> str:
-    """The name of an image with the product as it is now, which the node has."""
-    if session_context.place is None:
-        pytest.skip("only on the tests' own node, which an image can be given to without a registry")
+def product_archive() -> image.Image:
+    """An image with the product as it is now, in a file."""
     if not BASE_PYTHON.startswith("{}.{}.".format(*sys.version_info)):
         pytest.skip(
             f"the image has Python {BASE_PYTHON}, and this is {sys.version.split()[0]}: make venv PYTHON=python3.11"
         )
     try:
-        built = build()
-        if built.tag not in image.loaded(session_context.place):
-            session_context.load_image(built.archive)
+        return build()
     except ClusterError as error:
         pytest.fail(str(error), pytrace=False)
-    return built.tag
+
+
+@pytest.fixture(scope="session")
+def product_image(session_context: Context, product_archive: image.Image) -> str:
+    """The name of an image with the product as it is now, which the node has."""
+    place = session_context.place
+    if place is None:
+        pytest.skip("only on the tests' own node, which an image can be given to without a registry")
+    if product_archive.tag not in image.loaded(place):
+        session_context.load_image(product_archive.archive)
+    return product_archive.tag
 
 
 def build() -> image.Image:

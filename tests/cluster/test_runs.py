@@ -22,9 +22,10 @@ from jupyter_mlops.runs import Runs
 from jupyter_mlops.spec import FailureCode, RunState
 
 from ..integration.mlflow_server import mlflow_server
-from . import access, product
-from .cache import ClusterError
+from . import access
+from .door import Door
 from .pods import wait_for
+from .product_image import product_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,39 +35,24 @@ if TYPE_CHECKING:
 
     from jupyter_mlops.store.models import RunRecord
 
-    from ..integration.mlflow_server import MLflowServer
     from .context import Context
+
+__all__ = ["product_image"]
 
 pytestmark = pytest.mark.cluster
 
-_PASSWORD = "only-for-these-tests"
+_USER, _PASSWORD = "team-a", "only-for-these-tests"
 _SECRET = "mlflow-login"
 
 
 @pytest.fixture(scope="session")
-def product_image(session_context: Context) -> str:
-    """The product's own image with this code, on the node."""
-    if session_context.place is None:
-        pytest.skip("only on the tests' own node")
-    try:
-        built = product.build()
-    except ClusterError as error:
-        pytest.fail(str(error), pytrace=False)
-    from . import image
-
-    if built.tag not in image.loaded(session_context.place):
-        session_context.load_image(built.archive)
-    return built.tag
-
-
-@pytest.fixture(scope="session")
-def mlflow(session_context: Context, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowServer]:
+def mlflow(session_context: Context, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
     """An MLflow that pods reach and that lets nobody in without a password."""
-    with (
-        session_context.network(),
-        mlflow_server(tmp_path_factory.mktemp("mlflow"), password=_PASSWORD, host=session_context.address) as server,
-    ):
-        yield server
+    host = session_context.address
+    with session_context.network(), mlflow_server(tmp_path_factory.mktemp("mlflow"), host=host) as server:
+        door = Door(host, server.port, _USER, _PASSWORD)
+        yield door
+        door.close()
 
 
 @dataclass
@@ -77,7 +63,7 @@ class Place:
     admin: ApiClient
     namespace: str
     make_notebook: Callable[..., Path]
-    mlflow: MLflowServer
+    mlflow: Door
 
     def submit(self, *cells: str | tuple[str, str], profile: dict[str, Any] | None = None, **options: Any) -> RunRecord:
         """Start a notebook of these cells."""
@@ -130,7 +116,7 @@ def place(
     admin: ApiClient,
     namespace: str,
     product_image: str,
-    mlflow: MLflowServer,
+    mlflow: Door,
     make_notebook: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -141,7 +127,7 @@ def place(
     limited = access.write_limited_kubeconfig(
         context.kubeconfig, tmp_path / "kubeconfig", namespace, role_manifest(namespace=namespace)["rules"]
     )
-    login = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": _PASSWORD}
+    login = {"MLFLOW_TRACKING_USERNAME": _USER, "MLFLOW_TRACKING_PASSWORD": _PASSWORD}
     k.CoreV1Api(admin).create_namespaced_secret(namespace, {"metadata": {"name": _SECRET}, "stringData": login})
     monkeypatch.setenv("KUBECONFIG", str(limited))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow.uri)

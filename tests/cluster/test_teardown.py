@@ -15,7 +15,7 @@ import pytest
 
 from . import access, image, lifecycle, network, processes, requirements
 from .cache import ClusterError
-from .places import CACHE, OTHER_CLUSTER_VARIABLE, RUNNING, Place
+from .places import CACHE, OTHER_CLUSTER_VARIABLE, Place
 from .pods import pod_spec, run_pod, wait_for, wait_for_phase
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 # Where Kubernetes, containerd and the network plugins write when nobody stops them.
 FOREIGN = ("/run/containerd", "/run/netns", "/run/xtables.lock", "/run/flannel", "/var/lib/kubelet", "/var/lib/cni",
            "/var/lib/containerd", "/var/lib/etcd", "/var/log/pods", "/var/log/containers", "/etc/cni",
-           "/usr/libexec/kubernetes", "/var/lib/jupyter-mlops-test-cluster")  # fmt: skip
+           "/usr/libexec/kubernetes")  # fmt: skip
 SYSCTLS = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
            "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes", "net/ipv4/ip_forward",
            "net/netfilter/nf_conntrack_max")  # fmt: skip
@@ -134,7 +134,9 @@ class Traces:
         """What must be as before."""
         mounts = Path("/proc/self/mounts").read_text().splitlines()
         return cls(
-            mounts=[line for line in mounts if str(RUNNING) in line or "/run/netns" in line or "kubelet" in line],
+            mounts=[
+                line for line in mounts if str(place.directory) in line or "/run/netns" in line or "kubelet" in line
+            ],
             network=_links(),
             cgroups=[*Path("/sys/fs/cgroup").glob(f"**/*{place.cgroup}*")],
             files={name: _listing(Path(name)) for name in FOREIGN},

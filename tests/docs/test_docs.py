@@ -198,6 +198,10 @@ def test_commands_in_a_block_exist_with_these_options(block: Block) -> None:
         name, command, arguments = mlops.resolve_command(context, words)
         assert command is not None, line
         try:
+            while isinstance(command, click.Group):  # such as `image build`; groups have no options of their own
+                context = click.Context(command, info_name=name, parent=context)
+                name, command, arguments = command.resolve_command(context, list(arguments))
+                assert command is not None, line
             command.make_context(name, list(arguments), parent=context)
         except click.exceptions.Exit:  # --help
             continue

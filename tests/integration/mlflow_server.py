@@ -48,8 +48,10 @@ class MLflowServer:
             sys.executable, "-m", "mlflow", "server",
             "--backend-store-uri", f"sqlite:///{self.directory / 'mlflow.db'}",
             "--artifacts-destination", str(self.directory / "artifacts"), "--host", self.host,
-            "--allowed-hosts", f"{self.host}:*", "--port", str(self.port), "--workers", "1",
+            "--port", str(self.port), "--workers", "1",
         ]  # fmt: skip
+        if self.host != "127.0.0.1":
+            command += ["--allowed-hosts", f"{self.host}:*"]
         if self.password is not None:
             settings = self.directory / "auth.ini"
             settings.write_text(

@@ -126,7 +126,7 @@ def test_a_disk_that_somebody_else_fills_in_mid_run_is_told(
 def test_a_run_that_cannot_be_written_is_refused_and_leaves_nothing(
     core: Runs, small_disk: Path, make_notebook: Callable[..., Path]
 ) -> None:
-    assert core.list() == []  # the store is there
+    assert core.find() == []  # the store is there
     path = make_notebook("print(1)")
     filler = fill(small_disk)
     with pytest.raises(MLOpsError) as caught:
@@ -135,7 +135,7 @@ def test_a_run_that_cannot_be_written_is_refused_and_leaves_nothing(
     assert caught.value.hint
     assert not processes_of(small_disk)
     filler.unlink()
-    assert core.list() == []
+    assert core.find() == []
     assert run(core, path).state is RunState.SUCCEEDED
 
 

@@ -43,6 +43,8 @@ def core(runs: Runs, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Runs:
     config.mkdir()
     (config / "jupyter_mlops_config.py").write_text("c.MLOps.mlflow_wait = 5.0\nc.MLOps.system_metrics = False\n")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", proxy.uri)
+    # MLflow's client in a cell waits ever longer between its tries; less so here.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     return Runs()
 
 

@@ -76,17 +76,17 @@ def test_the_table_says_how_many_times_as_long_ours_took() -> None:
     found = results(
         **{
             PAPERMILL: [Sample(end=4.0, first_cell=2.0), Sample(end=4.0, first_cell=2.0)],
-            OURS: [Sample(end=2.0, first_cell=3.0), Sample(end=2.0, first_cell=5.0)],
+            OURS: [Sample(2.0, first_cell=3.0, processor=1.0), Sample(2.0, first_cell=5.0, processor=1.5)],
             PAPERMILL_WARM: [Sample(end=1.0, first_cell=1.0)] * 2,
             OURS_WARM: [Sample(end=3.0, first_cell=2.5)] * 2,
         }
     )
     text = tables(found)
-    assert row(text, PAPERMILL)[1:] == [
+    assert row(text, PAPERMILL)[1:5] == [
         "2.00 (2.00 to 2.00)", "4.00 (4.00 to 4.00)", "2.00 (1.50 to 2.50)", "0.50 (0.50 to 0.50)",
     ]  # fmt: skip
-    assert row(text, PAPERMILL_WARM)[3:] == ["2.50 (2.50 to 2.50)", "3.00 (3.00 to 3.00)"]
-    assert row(text, OURS)[3:] == ["", ""]
+    assert row(text, PAPERMILL_WARM)[3:5] == ["2.50 (2.50 to 2.50)", "3.00 (3.00 to 3.00)"]
+    assert row(text, OURS)[3:] == ["", "", "1.25"]
 
 
 def test_a_promise_that_is_missed_is_said_to_be() -> None:

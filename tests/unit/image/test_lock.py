@@ -59,7 +59,9 @@ def test_for_gpus_the_extra_is_added_unless_the_lock_has_it() -> None:
 
 
 def test_packages_are_left_out_when_asked_by_any_spelling() -> None:
-    contents = contents_of(environment(*WHOLE, package("my-lib", source="local")), product=product(), without=["My_Lib"])
+    contents = contents_of(
+        environment(*WHOLE, package("my-lib", source="local")), product=product(), without=["My_Lib"]
+    )
     assert contents.projects == ()
     assert contents.notes == ("Left out, as asked: my-lib.",)
 

@@ -184,7 +184,7 @@ def test_values_become_plain_ones(declared: str, given_value: Any, value: Any) -
         ("x: str = ''", None), ("x: list = []", "[]"), ("x: dict = {}", [1]), ("x: int = 1", None),
         ("x: Literal[1] = 1", True), ("x: Literal['a'] = 'a'", "b"),
         (ANY, date(2024, 1, 1)), (ANY, b"a"), (ANY, {1, 2}), (ANY, Decimal("1")), (ANY, Fraction(1, 2)), (ANY, 1j),
-        (ANY, Path("a")), (ANY, object()), (ANY, {1: 2}), (ANY, [{None: 1}]), (ANY, np.zeros(2)), (ANY, float),
+        (ANY, Path("a")), (ANY, Ellipsis), (ANY, {1: 2}), (ANY, [{None: 1}]), (ANY, np.zeros(2)), (ANY, float),
         (ANY, 10**4001), (ANY, "half \ud83d"), (ANY, {"\ud83d": 1}), (ANY, np.datetime64("2024-01-01")),
     ],
     ids=short,

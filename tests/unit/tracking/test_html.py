@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nbformat import v4
 
 from jupyter_mlops.errors import NotebookError
-from jupyter_mlops.tracking.html import HTML_LIMIT, TEXT_LIMIT, clean_html, export_html
+from jupyter_mlops.tracking.html import HTML_LIMIT, TEXT_LIMIT, clean_html, export_html, warm_up
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -258,3 +258,24 @@ _pieces = st.lists(
 @given(_pieces)
 def test_no_mixture_of_markup_survives_the_cleaning(source: str) -> None:
     assert_harmless(clean_html(source))
+
+
+def test_pages_made_at_once_and_after_a_warm_up_are_those_made_alone(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    sources = {"python": "print('one')  # def", "r": "x <- c(1, 2)"}
+    for language, source in sources.items():
+        nb = v4.new_notebook(cells=[v4.new_code_cell(source)], metadata={"language_info": {"name": language}})
+        (tmp_path / f"{language}.ipynb").write_text(json.dumps(nb))
+
+    def page(language: str, name: str) -> str:
+        export_html(tmp_path / f"{language}.ipynb", tmp_path / name, title=f"in {language}")
+        return (tmp_path / name).read_text()
+
+    alone = {language: page(language, "alone.html") for language in sources}
+    with ThreadPoolExecutor(5) as pool:
+        pool.submit(warm_up)
+        made = [(name, pool.submit(page, name, f"{name}-{turn}.html")) for turn in range(3) for name in sources]
+    assert [found.result() for _, found in made] == [alone[name] for name, _ in made]
+    assert "<title>in r</title>" in alone["r"]
+    assert alone["python"] != alone["r"]

@@ -1,0 +1,118 @@
+"""A registry of container images on this machine, for tests that push and pull. Knows no Kubernetes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cache import ClusterError, Recipe, ensure, run
+from .places import machine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PATIENCE = 60.0
+_PROGRAM = "docker-registry"
+_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry that is up."""
+
+    address: str
+    """Host and port, as images' names begin."""
+
+    files: Path
+    """Where it keeps what was pushed."""
+
+    def digest(self, repository: str, tag: str) -> str:
+        """What the registry has under this name."""
+        return str(self._get(f"{repository}/manifests/{tag}")[0]["Docker-Content-Digest"])
+
+    def config(self, repository: str, reference: str) -> dict[str, Any]:
+        """The configuration of an image, by tag or digest: user, labels, history."""
+        manifest = json.loads(self._get(f"{repository}/manifests/{reference}")[1])
+        found: dict[str, Any] = json.loads(self._get(f"{repository}/blobs/{manifest['config']['digest']}")[1])
+        return found
+
+    def blobs(self) -> list[Path]:
+        """The files of everything that was pushed."""
+        return [path for path in self.files.rglob("data") if path.is_file()]
+
+    def _get(self, path: str) -> tuple[Any, bytes]:
+        request = urllib.request.Request(f"http://{self.address}/v2/{path}", headers={"Accept": ", ".join(_MANIFESTS)})
+        with urllib.request.urlopen(request) as answer:
+            return answer.headers, answer.read()
+
+
+@contextmanager
+def registry(directory: Path) -> Iterator[Registry]:
+    """Start one on 127.0.0.1.
+
+    Args:
+        directory: An empty directory for what it writes.
+
+    Raises:
+        ClusterError: If it cannot be had or does not start.
+    """
+    program = _program()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    files, settings, log = directory / "files", directory / "registry.json", directory / "registry.log"
+    # JSON is YAML too.
+    settings.write_text(
+        json.dumps(
+            {
+                "version": "0.1",
+                "log": {"level": "warn"},
+                "storage": {"filesystem": {"rootdirectory": str(files)}},
+                "http": {"addr": address},
+            }
+        )
+    )
+    with log.open("w") as output:
+        process = subprocess.Popen([program, "serve", settings], stdout=output, stderr=subprocess.STDOUT)
+    try:
+        until = time.monotonic() + _PATIENCE
+        while not _answers(address):
+            if process.poll() is not None or time.monotonic() > until:
+                raise ClusterError(f"the registry does not start: {log.read_text()[-2000:]}")
+            time.sleep(0.05)
+        yield Registry(address, files)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _program() -> Path:
+    """Debian's package, unpacked and not installed: no service of it is to be started."""
+    found = shutil.which(_PROGRAM)
+    if found:
+        return Path(found)
+    if shutil.which("apt-get") is None:
+        raise ClusterError(f"{_PROGRAM} is not installed")
+
+    def unpack(directory: Path) -> None:
+        run(["apt-get", "download", _PROGRAM], cwd=directory)
+        run(["dpkg-deb", "--extract", next(directory.glob("*.deb")), directory])
+
+    recipe = Recipe(title="Fetching a registry", kind="registry", key=machine(), expected="seconds", build=unpack)
+    return ensure(recipe) / "usr" / "bin" / _PROGRAM
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{address}/v2/", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
