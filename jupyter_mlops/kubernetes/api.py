@@ -23,9 +23,12 @@ from .api_errors import explain_api_error
 _GROUPS = {
     "jobs": "/apis/batch/v1", "networkpolicies": "/apis/networking.k8s.io/v1",
     "workloads": "/apis/kueue.x-k8s.io/v1beta1",
-    **dict.fromkeys(("pods", "services", "secrets", "events", "nodes", "resourcequotas"), "/api/v1"),
+    "localqueues": "/apis/kueue.x-k8s.io/v1beta1",
+    "selfsubjectaccessreviews": "/apis/authorization.k8s.io/v1",
+    "selfsubjectreviews": "/apis/authentication.k8s.io/v1",
+    **dict.fromkeys(("pods", "services", "secrets", "events", "nodes", "namespaces", "resourcequotas"), "/api/v1"),
 }  # fmt: skip
-_WITHOUT_NAMESPACE = frozenset({"nodes"})
+_WITHOUT_NAMESPACE = frozenset({"nodes", "namespaces", "selfsubjectaccessreviews", "selfsubjectreviews"})
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CONNECT, _READ = 5.0, 30.0
 """Seconds; a log that is followed has a line more often than that, or is looked at again."""
@@ -276,10 +279,24 @@ class Api:
         )  # fmt: skip
 
 
-@lru_cache(maxsize=16)
 def api_for(context: str | None = None, namespace: str | None = None, *, patience: float = 10.0) -> Api:
-    """The calls to this context and namespace; one object for all who ask in this process."""
+    """The calls to this context and namespace; one object for all who ask in this process.
+
+    Another one when the kubeconfig has changed since: a person may switch its context while a kernel runs.
+    """
+    files = tuple(Path(file).expanduser() for file in _kubeconfig().split(os.pathsep) if file)
+    changed = tuple((str(file), file.stat().st_mtime_ns) for file in files if file.exists())
+    return _api_for(context, namespace, patience, changed)
+
+
+@lru_cache(maxsize=16)
+def _api_for(context: str | None, namespace: str | None, patience: float, _changed: tuple[tuple[str, int], ...]) -> Api:
     return Api(context, namespace, patience=patience)
+
+
+def _kubeconfig() -> str:
+    # Not the client's own default, which it took from the environment when it was first imported.
+    return os.environ.get("KUBECONFIG") or "~/.kube/config"
 
 
 def _load(context: str | None) -> _Access:
@@ -295,8 +312,7 @@ def _load(context: str | None) -> _Access:
         raise ConfigError(
             "Kubernetes' client is not installed.", hint="pip install 'jupyter-mlops[kubernetes]'", code="extra"
         ) from error
-    # Not the client's own default, which it took from the environment when it was first imported.
-    file = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    file = _kubeconfig()
     configuration = client.Configuration()
     # The client's own types come and go between its versions.
     in_cluster: Any = incluster_config.load_incluster_config

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import conditions
-from .nodes import Holder, NodeUse, has_ended, node_uses, pod_requests, quantity_or_none
+from .nodes import Holder, NodeUse, has_ended, holders_of, node_uses, pod_requests, quantity_or_none
 from .quantities import is_gpu
 
 _PRODUCT_LABELS = ("nvidia.com/gpu.product", "amd.com/gpu.product-name", "gpu.intel.com/product")
@@ -43,7 +43,7 @@ class Kind:
         queued: Asked for by pods and Workloads that wait and would take this kind; None where neither can be read.
         quota: Allowed to the namespace; None without a quota. All kinds of one resource share it.
         quota_left: Of it, not used.
-        uses: Who has them, the largest first.
+        uses: Who has them, the largest first; of the namespace only where other pods cannot be read.
     """
 
     resource: str
@@ -77,6 +77,7 @@ def capacity(
     pods: Sequence[Mapping[str, Any]] | None,
     quotas: Sequence[Mapping[str, Any]] | None = None,
     workloads: Sequence[Mapping[str, Any]] | None = None,
+    own_pods: Sequence[Mapping[str, Any]] | None = None,
     resources: Iterable[str] = (),
 ) -> Capacity:
     """What GPUs there are and who has them.
@@ -86,22 +87,29 @@ def capacity(
         pods: The Pods of all namespaces; None: not readable, and then nobody knows what is free.
         quotas: The namespace's ResourceQuotas; None: not readable.
         workloads: Kueue's Workloads that could be read; None: not readable, or no Kueue.
+        own_pods: The namespace's Pods, for where those of all namespaces are not readable.
         resources: More resources to count as GPUs than those that we know by name.
     """
     known = set(resources)
-    uses = node_uses(nodes or (), pods or ())
+    seen = pods if pods is not None else own_pods
+    uses = node_uses(nodes or (), seen or ())
+    holders = holders_of(pod for pod in seen or () if (pod.get("spec") or {}).get("nodeName"))
     groups: dict[tuple[str, str], list[NodeUse]] = {}
     for use in uses:
         for resource, count in use.total.items():
             if count > 0 and (resource in known or is_gpu(resource)):
                 groups.setdefault((resource, product(use.labels)), []).append(use)
     limits = _quotas(quotas or ())
-    for resource in limits:
+    held = () if nodes is not None else (resource for holder in holders for resource in holder.amounts)
+    for resource in (*limits, *held):
         if (resource in known or is_gpu(resource)) and not any(key[0] == resource for key in groups):
             groups[resource, ""] = []
-    waiting = None if pods is None and workloads is None else _waiting(pods or (), workloads or ())
+    waiting = None if seen is None and workloads is None else _waiting(seen or (), workloads or ())
     kinds = tuple(
-        _kind(resource, name, members, nodes is not None, pods is not None, limits.get(resource), waiting)
+        _kind(
+            resource, name, members, nodes is not None, pods is not None, limits.get(resource), waiting,
+            [holder for use in members for holder in use.holders] if members else holders,
+        )  # fmt: skip
         for (resource, name), members in sorted(groups.items())
     )
     given = {"nodes": nodes, "pods": pods, "quotas": quotas, "queues": workloads}
@@ -127,15 +135,15 @@ def _kind(
     pods_known: bool,
     limit: tuple[int, int] | None,
     waiting: Sequence[tuple[Mapping[str, Any], Mapping[str, str]]] | None,
+    holders: Sequence[Holder],
 ) -> Kind:
     left = None if limit is None else limit[1]
     by_holder: dict[str, Use] = {}
-    for use in members:
-        for holder in use.holders:
-            count = int(holder.amounts.get(resource, 0))
-            if count:
-                before = by_holder.get(holder.what)
-                by_holder[holder.what] = Use(holder, count + (before.count if before else 0))
+    for holder in holders:
+        count = int(holder.amounts.get(resource, 0))
+        if count:
+            before = by_holder.get(holder.what)
+            by_holder[holder.what] = Use(holder, count + (before.count if before else 0))
     seen = nodes_known and pods_known
     on_one_node = max((int(use.free(resource)) for use in members), default=0) if seen else None
     bounds = [bound for bound in (on_one_node, left) if bound is not None]

@@ -51,10 +51,15 @@ def check(spec: RunSpec) -> None:
             f"{called} gives /dev/shm as much memory as a whole pod has.", hint="Lower 'shm', or raise 'memory'."
         )
     dask_options.check_memory(profile)
-    _check_tracking_uri(spec.tracking_uri)
+    check_tracking_uri(spec.tracking_uri)
 
 
-def _check_tracking_uri(uri: str) -> None:
+def check_tracking_uri(uri: str) -> None:
+    """Refuse an MLflow that no pod can reach.
+
+    Raises:
+        UsageError: it is on this machine, or its address holds credentials.
+    """
     parts = urlsplit(uri)
     if parts.username or parts.password:
         raise UsageError(

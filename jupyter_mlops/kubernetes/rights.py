@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,4 +61,59 @@ def role_manifest(*rights: Right, namespace: str, name: str = names.PRODUCT) -> 
             {"apiGroups": [each.group], "resources": [each.resource], "verbs": list(each.verbs)}
             for each in rights or RIGHTS
         ],
+    }
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who gets rights.
+
+    Attributes:
+        kind: User, Group or ServiceAccount.
+        name: As Kubernetes knows it.
+        namespace: Of a ServiceAccount; empty for the others.
+    """
+
+    kind: str
+    name: str
+    namespace: str = ""
+
+
+def subject_of(user: str) -> Subject:
+    """The subject that the API server calls by this user name."""
+    if user.startswith("system:serviceaccount:") and user.count(":") == 3:
+        _, _, namespace, name = user.split(":")
+        return Subject("ServiceAccount", name, namespace)
+    return Subject("User", user)
+
+
+def binding_manifest(subject: Subject, *, namespace: str) -> dict[str, Any]:
+    """A RoleBinding that gives somebody the Role of `role_manifest`; each subject has one of its own name."""
+    return _binding("Role", names.PRODUCT, subject, namespace)
+
+
+def cluster_manifests(subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A ClusterRole with `CLUSTER_RIGHTS` and no more, and the binding that gives it to somebody."""
+    name = f"{names.PRODUCT}-capacity"
+    role = role_manifest(*CLUSTER_RIGHTS, namespace="", name=name)
+    role["kind"] = "ClusterRole"
+    del role["metadata"]["namespace"]
+    return role, _binding("ClusterRole", name, subject, "")
+
+
+def _binding(kind: str, role: str, subject: Subject, namespace: str) -> dict[str, Any]:
+    # Of its own name: one that all shared would take the rights from whoever had them before.
+    digest = hashlib.sha256("\0".join((subject.kind, subject.namespace, subject.name)).encode()).hexdigest()[:8]
+    metadata = {"name": f"{role}-{names.label_value(subject.name)}-{digest}"}
+    who = {"kind": subject.kind, "name": subject.name}
+    if subject.kind == "ServiceAccount":
+        who["namespace"] = subject.namespace
+    else:
+        who["apiGroup"] = "rbac.authorization.k8s.io"
+    return {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": f"{kind}Binding",
+        "metadata": {**metadata, "namespace": namespace} if namespace else metadata,
+        "subjects": [who],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role},
     }

@@ -7,9 +7,7 @@ import contextlib
 import socket
 import threading
 
-_REFUSAL = (
-    b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 12\r\nConnection: close\r\n\r\nWho are you?"
-)
+_REFUSAL = b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: 12\r\nConnection: close\r\n\r\nWho are you?"
 _LONGEST_HEAD = 65536
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -13,9 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from jupyter_mlops.cli.app import mlops
-from jupyter_mlops.config import load_config
-from jupyter_mlops.runs import Runs
-from jupyter_mlops.snapshot import SnapshotStore, build_snapshot
+from jupyter_mlops.cli.front import TerminalFront
+from jupyter_mlops.cli.image_commands import _environment
+from jupyter_mlops.profile import Profile
+from jupyter_mlops.snapshot import Snapshot, SnapshotFile, SnapshotStore
+from jupyter_mlops.snapshot.environment import read_environment
+from jupyter_mlops.spec import RunSpec
 
 
 def invoke(*arguments: str) -> Result:
@@ -50,27 +54,25 @@ def test_the_text_names_what_is_in_no_index_and_the_command() -> None:
 
 
 def test_a_notebook_a_run_and_a_snapshot_each_name_their_environment(make_notebook: Callable[..., Path]) -> None:
-    import nbformat
-
-    from jupyter_mlops.snapshot.environment import Distribution
-
     path = make_notebook("x = 1")
-    assert dry(str(path))["lock"] == dry()["lock"]
+    front = TerminalFront()
+    own, _ = read_environment()
+    assert _environment(front, str(path)) == own
 
-    runs = Runs()
-    prepared = runs.prepare(path)
-    other = Distribution(name="numpy", version="1.2.3", requirement="numpy==1.2.3")
-    built = build_snapshot(path, nbformat.read(path, as_version=4), config=load_config())
-    snapshot = type(built).of(
-        notebook=built.notebook, files=built.files, git=built.git, seed=built.seed,
-        environment=built.environment.model_copy(update={"distributions": (other,)}), sources=built._sources,
+    other = own.model_copy(update={"python": "3.10.1"})
+    notebook = SnapshotFile(path="n.ipynb", size=2, sha256=hashlib.sha256(b"{}").hexdigest(), reason="notebook")
+    snapshot = Snapshot.of(
+        notebook="n.ipynb", files=[notebook], environment=other, git=None, seed=0, sources={"n.ipynb": b"{}"}
+    )
+    SnapshotStore(front.runs.config.data_path).save(snapshot)
+    spec = RunSpec(
+        name="n", notebook="n.ipynb", source="/p/n.ipynb", snapshot_id=snapshot.id, profile=Profile(name="local"),
+        experiment="e", tracking_uri="u", owner="ann",
     )  # fmt: skip
-    SnapshotStore(runs.config.data_path).save(snapshot)
-    by_snapshot = dry(snapshot.short_id)
-    assert "numpy==1.2.3" in by_snapshot["packages"]  # type: ignore[operator]
-    spec = prepared.spec.model_copy(update={"snapshot_id": snapshot.id})
-    runs.store.add_run(spec)
-    assert dry("@last")["lock"] == dry(spec.run_id[:6])["lock"] == by_snapshot["lock"]
+    front.runs.store.add_run(spec)
+    for name in (snapshot.short_id, "@last", spec.run_id, spec.run_id[:6]):
+        assert _environment(front, name) == other
+    assert dry(snapshot.short_id)["versions"]["python"] == "3.10"  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from jupyter_mlops.errors import ConfigError, KubernetesError
-from jupyter_mlops.kubernetes.api import Api, api_for
+from jupyter_mlops.kubernetes.api import Api
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -83,7 +83,6 @@ def status(code: int, reason: str, message: str = "no") -> Answer:
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     running = Server()
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path / "config", running.url)))
-    api_for.cache_clear()
     yield running
     running.close()
 

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -391,14 +392,29 @@ def _save_for_ever(project: Path, data: Path) -> None:
         SnapshotStore(data).save(build_snapshot(project / "n.ipynb", nb, config=MLOps()))
 
 
+def _stop_in_mid_write(pid: int, temporary: Path) -> None:
+    """Halt a saver at a moment when it has begun a file and not finished it, however busy the machine is."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        os.kill(pid, signal.SIGSTOP)
+        # A stop takes effect a little later.
+        while (state := psutil.Process(pid).status()) not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+            time.sleep(0.001)
+        assert state == psutil.STATUS_STOPPED
+        if names(temporary):
+            return
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.003)
+    raise AssertionError("the saver was never seen in the middle of a write")
+
+
 def test_a_saver_that_is_killed_leaves_a_store_that_is_whole(project: Path, tmp_path: Path) -> None:
     (project / "data").mkdir()
     store = SnapshotStore(tmp_path / "killed")
     chance = random.Random(1)
-    torn = 0
     notebook_of("loads nbformat, once for all forks")
     build_snapshot(project / "n.ipynb", notebook_of("1"), config=MLOps())
-    for _ in range(12):
+    for round_ in range(12):
         process = multiprocessing.get_context("fork").Process(
             target=_save_for_ever, args=(project, tmp_path / "killed")
         )
@@ -407,13 +423,15 @@ def test_a_saver_that_is_killed_leaves_a_store_that_is_whole(project: Path, tmp_
         while len(list(store._manifests())) == seen:
             assert process.is_alive()
             time.sleep(0.005)
-        time.sleep(chance.random() * 0.3)
+        if round_ % 2:
+            time.sleep(chance.random() * 0.3)
+        else:
+            _stop_in_mid_write(process.pid, store._root / "tmp")
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        torn += bool(names(store._root / "tmp"))
+        assert round_ % 2 or names(store._root / "tmp"), "the kill did not come in the middle of a write"
         assert len(store.list()) == len(list(store._manifests())) > seen
-    assert torn, "no kill came in the middle of a write: the test shows nothing"
     for index, snapshot in enumerate(store.list()):
         store.materialize(snapshot.id, tmp_path / f"out-{index}")
     after = build_snapshot(project / "n.ipynb", notebook_of("after"), config=MLOps())
