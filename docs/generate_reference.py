@@ -104,7 +104,7 @@ STATES = {
 
 EXIT_CODES = {
     0: "Fine. For a command that follows a run: the run succeeded.",
-    1: "The run failed or was cancelled, or something outside could not be reached.",
+    1: "The run failed or was cancelled, something outside could not be reached, or `doctor` found a problem.",
     2: "Wrong use: nothing was created.",
     130: "The view was left with Ctrl-C. The run goes on.",
 }

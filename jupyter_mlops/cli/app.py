@@ -23,8 +23,14 @@ def mlops() -> None:
     """
 
 
-from . import image_commands, inspect_commands, run_commands, setup_commands  # noqa: E402 - the commands need the group
+from . import (  # noqa: E402 - the commands need the group
+    cluster_commands,
+    image_commands,
+    inspect_commands,
+    run_commands,
+    setup_commands,
+)
 
-for _module in (run_commands, inspect_commands, image_commands, setup_commands):
+for _module in (run_commands, inspect_commands, image_commands, cluster_commands, setup_commands):
     for _command in _module.COMMANDS:
         mlops.add_command(_command)

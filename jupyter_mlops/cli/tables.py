@@ -14,6 +14,8 @@ from ..progress.state import format_bytes, format_duration, printable
 from ..spec import RunState
 
 if TYPE_CHECKING:
+    from ..doctor.check import Check
+    from ..kubernetes.capacity import Capacity
     from ..notebook.parameters import Parameter
     from ..profile import Profile
     from ..snapshot import Snapshot
@@ -111,6 +113,37 @@ def settings_table(values: Mapping[str, Any], helps: Mapping[str, str]) -> Table
     table = _table("setting", "value", "what it is for")
     for name, value in values.items():
         table.add_row(name, _text(json.dumps(value, ensure_ascii=False, default=str)), _text(helps[name]))
+    return table
+
+
+def capacity_table(capacity: Capacity) -> Table:
+    """A line a kind of GPU; what is not known is a question mark."""
+    table = _table("GPU", "free", "of", "most that fits now", "waiting", "quota left", "used by")
+
+    def known(count: int | None) -> str:
+        return "?" if count is None else str(count)
+
+    for kind in capacity.kinds:
+        quota = "no quota" if "quotas" not in capacity.missing else "?"
+        if kind.quota is not None:
+            quota = f"{kind.quota_left} of {kind.quota}"
+        called = f"{kind.product} ({kind.resource})" if kind.product else kind.resource
+        table.add_row(
+            _text(called), known(kind.free), known(kind.total), known(kind.largest), known(kind.queued), quota,
+            _text(", ".join(f"{use.holder}: {use.count}" for use in kind.uses)),
+        )  # fmt: skip
+    return table
+
+
+def checks_table(checks: Sequence[Check]) -> Table:
+    """A line a check, with the remedy below it."""
+    colors = {"ok": "green", "problem": "red", "not known": "yellow"}
+    table = _table("check", "state", "what", whole=("check", "state"))
+    for check in checks:
+        what = _text(check.message)
+        if check.remedy:
+            what.append(Text(f"\n-> {printable(check.remedy, keep_lines=True)}", style="dim"))
+        table.add_row(check.name, Text(check.state.value, style=colors[check.state.value]), what)
     return table
 
 

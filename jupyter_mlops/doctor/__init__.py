@@ -7,3 +7,42 @@ pure; what looks is short. Starts no run, makes no pod and reads no Secret; know
     machine.py  this machine: packages, data directory, store, MLflow, kernel, GPU
     cluster.py  a profile on Kubernetes
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .check import Check, State, settle
+
+if TYPE_CHECKING:
+    from ..config import MLOps
+    from ..profile import Profile
+
+
+def diagnose(load: Callable[[], MLOps], name: str | None = None) -> list[Check]:
+    """Everything that is looked at for a profile.
+
+    Args:
+        load: Gives the settings; that they cannot be read is a finding too.
+        name: The profile; None: the default one.
+    """
+    from .cluster import cluster_checks
+    from .machine import kernel_check, machine_checks, packages_check
+
+    config: MLOps | None = None
+    profile: Profile | None = None
+
+    def settings() -> Check:
+        nonlocal config, profile
+        config = load()
+        profile = config.profile(name)
+        return Check("settings", State.OK, f"The settings can be read; the profile is '{profile.name}'.")
+
+    found = [settle("settings", settings)]
+    if config is None:
+        return [*found, settle("packages", packages_check), settle("kernel", kernel_check)]
+    found += machine_checks(config, profile)
+    if profile is not None and profile.runner == "kubernetes":
+        found += cluster_checks(profile, config.mlflow_uri())
+    return found

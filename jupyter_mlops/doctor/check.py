@@ -54,4 +54,6 @@ def settle(name: str, look: Callable[[], Check]) -> Check:
         return Check(name, State.PROBLEM, error.message, error.hint)
     except Exception as error:  # noqa: BLE001 - the next check must have its turn
         said = " ".join(scrub(str(error)).split())[:_LONGEST]
-        return Check(name, State.UNKNOWN, f"The check itself failed: {type(error).__name__}: {said}", "Please report it.")
+        return Check(
+            name, State.UNKNOWN, f"The check itself failed: {type(error).__name__}: {said}", "Please report it."
+        )

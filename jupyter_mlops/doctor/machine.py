@@ -57,7 +57,9 @@ def packages_check() -> Check:
             found[name] = version(name)
         except PackageNotFoundError:
             continue
-    return requirements_check(requirements, found, about=f"{_DISTRIBUTION} {mine} on Python {platform.python_version()}")
+    return requirements_check(
+        requirements, found, about=f"{_DISTRIBUTION} {mine} on Python {platform.python_version()}"
+    )
 
 
 def requirements_check(requirements: Iterable[str], installed: Mapping[str, str], *, about: str) -> Check:
@@ -112,7 +114,7 @@ def space_check(path: Path, free: int) -> Check:
 
     if free < LEAST_SPACE:
         return Check(
-            "data directory", State.PROBLEM, f"{path} has {format_bytes(free)} left, and a run may need more than that.",
+            "data directory", State.PROBLEM, f"{path} has {format_bytes(free)} left, and a run may need more.",
             "Free some space, or set JUPYTER_MLOPS_DATA_DIR to another disk.",
         )  # fmt: skip
     return Check("data directory", State.OK, f"{path} can be written and has {format_bytes(free)} left.")
@@ -138,17 +140,18 @@ def mlflow_check(config: MLOps) -> Check:
 
 def kernel_check() -> Check:
     """Whether the kernel of notebooks that name no other is there and its interpreter starts."""
-    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+    from jupyter_client.kernelspec import NoSuchKernel
+    from jupyter_client.manager import KernelManager
 
     remedy = "python -m ipykernel install --user, with the Python that your notebooks need"
     try:
-        argv = [str(word) for word in KernelSpecManager().get_kernel_spec("python3").argv]
+        # Not the spec's own words: Jupyter puts this Python where one says only "python".
+        argv = KernelManager(kernel_name="python3").format_kernel_cmd()
     except NoSuchKernel:
         return Check("kernel", State.PROBLEM, "There is no kernel 'python3', which most notebooks name.", remedy)
-    program = shutil.which(argv[0]) if argv else None
+    program = shutil.which(argv[0])
     if program is None:
-        called = argv[0] if argv else "nothing"
-        return Check("kernel", State.PROBLEM, f"The kernel 'python3' starts {called}, which is not there.", remedy)
+        return Check("kernel", State.PROBLEM, f"The kernel 'python3' starts {argv[0]}, which is not there.", remedy)
     asked = "import sys, ipykernel; print(sys.version.split()[0], ipykernel.__version__)"
     try:
         done = subprocess.run(
@@ -194,6 +197,20 @@ def gpus_check(gpus: tuple[str, ...] | None, asked: int) -> Check:
 
 def visible_gpus() -> tuple[str, ...] | None:
     """The names of this machine's GPUs by NVML or nvidia-smi; None: no driver answers."""
+    found = _gpus_by_nvml()
+    if found is not None:
+        return found
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True, text=True, check=True, timeout=_PROGRAM_PATIENCE,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
+
+
+def _gpus_by_nvml() -> tuple[str, ...] | None:
     try:
         import pynvml
 
@@ -203,17 +220,9 @@ def visible_gpus() -> tuple[str, ...] | None:
             found = [pynvml.nvmlDeviceGetName(handle) for handle in handles]
         finally:
             pynvml.nvmlShutdown()
-        return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in found)
     except Exception:  # noqa: BLE001 - no binding or no driver: the program may know more
-        pass
-    try:
-        done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True, text=True, check=True, timeout=_PROGRAM_PATIENCE,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
         return None
-    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip())
+    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in found)
 
 
 def _names(requirements: Iterable[str]) -> list[str]:

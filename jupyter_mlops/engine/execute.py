@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _METRIC_INTERVAL = 2.0
 """Seconds between two looks at the metrics in MLflow."""
 CANCEL_FILE = "cancel.json"
+_MESSAGES_WAITING = 32
 RUN_ID_VARIABLE = "JUPYTER_MLOPS_RUN_ID"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -247,6 +248,8 @@ class _Execution:
         from jupyter_core.utils import run_sync
 
         manager = AsyncKernelManager(kernel_name=kernel_name)
+        # Output waits in the kernel and not here: a thousand figures, which is the default, may be a lot of memory.
+        manager.context.rcvhwm = _MESSAGES_WAITING
         variables = {**os.environ, **environment, "PYTHONHASHSEED": str(self.spec.seed)}
         # A debugger's or an outer run's variables are not this kernel's.
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "JPY_SESSION_NAME",

@@ -1,4 +1,4 @@
-"""What the kernel executes, unseen, before the first cell: MLflow's variables, seeds, autolog.
+"""What the kernel executes, unseen, before the first cell: MLflow's variables, seeds, autolog, patience with output.
 
 The environment of a kernel is set from inside, because the kernel starts while MLflow still answers; a kernel of
 another language gets the same from outside, before it starts.
@@ -28,6 +28,14 @@ def setup_source(*, environment: Mapping[str, str], seed: int, autolog: bool, so
         "    import os, random",
         f"    os.environ.update({dict(environment)!r})",
         f"    random.seed({seed:d})",
+        # A kernel drops output, and with it the word that a cell is done, when it makes more than is taken from it.
+        # So it waits instead; where the kernel is another one, the engine notices that something got lost.
+        "    try:",
+        "        import zmq",
+        "        thread = get_ipython().kernel.iopub_thread",
+        "        thread.schedule(lambda: thread.socket.setsockopt(zmq.XPUB_NODROP, 1))",
+        "    except Exception:",
+        "        pass",
     ]
     if _USES_NUMPY.search(sources):
         lines += [

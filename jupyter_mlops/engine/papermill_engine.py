@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbclient.exceptions import CellExecutionComplete, CellExecutionError, CellTimeoutError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager
 from papermill.utils import merge_kwargs
@@ -33,8 +34,10 @@ from .stop import Stopper, kernel_process
 
 _LOG_EVENTS_PER_CELL = 256 * 1024
 """Characters of a cell's output that go out as events; the notebook and the file beside it hold more."""
-_IOPUB_PATIENCE = 600
-"""Seconds that outputs may come in after a cell has replied: a flood takes its time."""
+_IOPUB_PATIENCE = 24 * 3600
+"""Seconds that outputs may come in after a cell has replied: a flood takes its time, and `_SILENCE` ends it."""
+_SILENCE = 30.0
+"""Seconds without a message after which a cell that has replied is done, although the word of it got lost."""
 
 
 def _raise(error: OSError) -> None:
@@ -249,6 +252,7 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
         )
         self._logged = 0
         self._process: Any = None
+        self._replied: set[str | None] = set()
 
     def start_new_kernel_client(self, **kwargs: Any) -> Any:
         """Wait until the kernel answers, or say why it does not."""
@@ -269,8 +273,39 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
                 )
             ) from error  # fmt: skip
 
+    async def _async_poll_output_msg(self, parent_msg_id: str, cell: Any, cell_index: int) -> None:
+        """Nbclient's loop over what a cell puts out, which also ends when the kernel has lost its last message."""
+        assert self.kc is not None
+        while True:
+            try:
+                message = await self.kc.iopub_channel.get_msg(timeout=_SILENCE)
+            except Empty:
+                if parent_msg_id in self._replied:
+                    notice = "The kernel could not get rid of all its output: some is missing."
+                    self._listening.emit(NoticeEvent(level="warning", message=notice))
+                    return
+                continue
+            if message["parent_header"].get("msg_id") == parent_msg_id:
+                try:
+                    self.process_message(message, cell, cell_index)
+                except CellExecutionComplete:
+                    return
+
+    def _note_replies(self) -> None:
+        """Remember which requests have been answered."""
+        assert self.kc is not None
+        get_msg = self.kc.shell_channel.get_msg
+
+        async def get_noted(*args: Any, **kwargs: Any) -> Any:
+            message = await get_msg(*args, **kwargs)
+            self._replied = {message["parent_header"].get("msg_id")}
+            return message
+
+        self.kc.shell_channel.get_msg = get_noted
+
     def papermill_execute_cells(self) -> None:
         """Papermill's loop, which also ends well when the kernel dies, hangs, or is told to stop."""
+        self._note_replies()
         self._listening.kernel_ready(self)
         # The limit is that of a cell; nbclient would apply it to what is asked of the kernel between cells too.
         limit, self.timeout = self.timeout, None

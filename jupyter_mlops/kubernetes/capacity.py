@@ -107,9 +107,15 @@ def capacity(
     waiting = None if seen is None and workloads is None else _waiting(seen or (), workloads or ())
     kinds = tuple(
         _kind(
-            resource, name, members, nodes is not None, pods is not None, limits.get(resource), waiting,
+            resource,
+            name,
+            members,
+            nodes is not None,
+            pods is not None,
+            limits.get(resource),
+            waiting,
             [holder for use in members for holder in use.holders] if members else holders,
-        )  # fmt: skip
+        )
         for (resource, name), members in sorted(groups.items())
     )
     given = {"nodes": nodes, "pods": pods, "quotas": quotas, "queues": workloads}

@@ -38,7 +38,7 @@ def certificate_names(name: str, namespace: str | None = None) -> list[str]:
         name: Of the Job and the Service.
         namespace: Of the run, if it is known.
     """
-    # A wildcard stands for one label before at least two: NAME-1.NAME would have to be listed, as would a thousand more.
+    # A wildcard stands for one label before two or more: NAME-1.NAME would have to be listed, as would a thousand more.
     found = ["localhost", f"{name}-0.{name}"]
     if namespace:
         found += [f"*.{name}.{namespace}.svc", f"*.{name}.{namespace}.svc.cluster.local"]

@@ -19,7 +19,7 @@ from . import contract
 from .api import Api
 from .log_lines import parse_line, to_event
 from .reasons import Reason, attempt
-from .watch import HeadLog, Look, Printed, Watch, WorkerLogs, has_ended, has_log, last_word
+from .watch import REFUSED_PATIENCE, HeadLog, Look, Printed, Watch, WorkerLogs, has_ended, has_log, last_word
 
 _SOON, _LATER = 1.0, 5.0
 """Seconds between two looks while something may change any moment, and while the head tells."""
@@ -98,7 +98,8 @@ class Stream:
     def _follow(self) -> Iterator[Event]:
         began = due = time.monotonic()
         pause = _SOON
-        away = False
+        away = seen = False
+        refused: float | None = None
         while True:
             yield from self._printed()
             if self.final is not None or self._stop():
@@ -107,9 +108,13 @@ class Stream:
                 continue
             try:
                 look = self._watch.look()
+                refused = None
             except KubernetesError as error:
                 if not error.retryable:
-                    raise
+                    # An API server that has just started refuses for a moment what it lets in a little later.
+                    refused = refused or time.monotonic()
+                    if not seen or time.monotonic() - refused > REFUSED_PATIENCE:
+                        raise
                 if not away:
                     away = True
                     yield NoticeEvent(
@@ -119,6 +124,7 @@ class Stream:
                 pause = min(2 * pause, _LATER)
                 due = time.monotonic() + pause
                 continue
+            seen = True
             if away:
                 away = False
                 yield NoticeEvent(level="info", message="Kubernetes answers again.")
@@ -144,6 +150,8 @@ class Stream:
             wait = 0.0
             if printed.line is None:
                 self._log = None
+                if printed.problem:
+                    yield NoticeEvent(level="warning", message=printed.problem)
                 continue
             event = to_event(printed.line, worker=printed.worker)
             yield event

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -243,15 +243,31 @@ def _download(connection: Connection, mlflow_run_id: str, path: str, size: int, 
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as scratch:
-            local = connection.do(
-                lambda: connection.client.download_artifacts(mlflow_run_id, path, scratch),
-                allowance=size / _BYTES_PER_SECOND,
-            )
+            with _without_progress_bar():
+                local = connection.do(
+                    lambda: connection.client.download_artifacts(mlflow_run_id, path, scratch),
+                    allowance=size / _BYTES_PER_SECOND,
+                )
             Path(local).replace(target)
     except OSError as error:
         raise MLOpsError(
             f"The file {target} cannot be written: {error.strerror or error}.", code="disk_full"
         ) from error
+
+
+@contextmanager
+def _without_progress_bar() -> Iterator[None]:
+    """MLflow draws one for each file, in the middle of whatever is shown."""
+    name = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
 
 
 def _inside(run_dir: Path, path: str) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,10 @@ from .reasons import Reason, explain
 
 _PENDING_LOOKED_AT = 3
 """Pods of which the events are read: what holds one worker up holds the others up too."""
+REFUSED_PATIENCE = 45.0
+"""Seconds after which a refusal in the middle of a run is believed."""
+_GONE = ("kubernetes_not_found", "kubernetes_invalid", "kubernetes_no_namespace")
+"""What is answered for the log of a pod that is gone, or whose container never began."""
 _PAUSE, _LONGEST_PAUSE = 0.5, 10.0
 _WORKERS_FOLLOWED, _WORKER_LINES, _WORKER_INTERVAL = 16, 1000, 5.0
 
@@ -166,11 +171,13 @@ class Printed:
         pod: The pod's name.
         line: None: nothing follows.
         worker: Index of a worker pod; None: it is the head's.
+        problem: Why there are no more lines although there may be some; empty: there are none.
     """
 
     pod: str
     line: Line | None
     worker: int | None = None
+    problem: str = ""
 
 
 class HeadLog:
@@ -202,6 +209,8 @@ class HeadLog:
 
     def _read(self) -> None:
         pause = _PAUSE
+        refused: float | None = None
+        problem = ""
         while not self._closed.is_set():
             # After the end once more from the start: a stream that ends may have been cut as well.
             whole = self._pod_ended.is_set()
@@ -211,18 +220,24 @@ class HeadLog:
                     line = parse_line(raw)
                     if self._closed.is_set():
                         return
+                    refused = None
                     if self._position.is_new(line):
                         pause = _PAUSE
                         self._sink.put(Printed(self.pod, line))
             except KubernetesError as error:
-                if not error.retryable and whole:
+                if error.code in _GONE and whole:
                     break
+                if not error.retryable and error.code not in _GONE:
+                    refused = refused or time.monotonic()
+                    if time.monotonic() - refused > REFUSED_PATIENCE:
+                        problem = f"The log of the run cannot be read: {error.message} {error.hint}".strip()
+                        break
             else:
                 if whole:
                     break
             self._pod_ended.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-        self._sink.put(Printed(self.pod, None))
+        self._sink.put(Printed(self.pod, None, problem=problem))
 
 
 class WorkerLogs:

@@ -19,7 +19,19 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import MLOps
 from ..errors import ConfigError, KubernetesError, MLOpsError, NotFoundError, TrackingError
-from ..events import EVENTS_FILE, Event, EventWriter, NoticeEvent, RunEvent, event_line, read_events
+from ..events import (
+    EVENTS_FILE,
+    CellEvent,
+    Event,
+    EventWriter,
+    LogEvent,
+    MetricEvent,
+    NoticeEvent,
+    ResourceEvent,
+    RunEvent,
+    event_line,
+    read_events,
+)
 from ..kubernetes import manifest, names
 from ..redact import Redactor
 from ..spec import FailureCode, RunSpec, RunState
@@ -164,9 +176,15 @@ class KubernetesRunner:
         told = list(before)
         for event in stream.events() if follow else stream.known():
             told.append(event)
-            if event is not stream.final and not _is_final(event):
+            if not _is_final(event):
                 yield event
-        final = stream.final or self._missing_end(run_dir, place, stream.ended, told)
+        final = stream.final
+        if final is None and stream.ended is not None:
+            recorded = self._recorded_events(place)
+            if not any(map(_is_of_the_head, told)):  # its pods are gone, and it told MLflow everything
+                told += recorded
+                yield from (event for event in recorded if not _is_final(event))
+            final = _final_of(recorded) or self._missing_end(run_dir, place, stream.ended, told)
         if final is None:
             return
         if follow:
@@ -256,23 +274,24 @@ class KubernetesRunner:
                 api.delete("jobs", place.name, uid=uid)
             raise
 
-    def _missing_end(
-        self, run_dir: Path, place: Place, reason: Reason | None, told: Sequence[Event]
-    ) -> RunEvent | None:
-        """How a run ended of which Kubernetes has no word of its head; None: it has not ended."""
-        from ..engine.execute import CANCEL_FILE, cancel_outcome
-        from ..kubernetes.transport import cancelled_by, recorded_events
+    def _recorded_events(self, place: Place) -> list[Event]:
+        from ..kubernetes.transport import recorded_events
 
-        if reason is None:
-            return None
+        with suppress(TrackingError):
+            return recorded_events(
+                place.mlflow_run_id, uri=self._config.mlflow_uri(), wait=self._config.mlflow_wait
+            )  # fmt: skip
+        return []
+
+    def _missing_end(self, run_dir: Path, place: Place, reason: Reason, told: Sequence[Event]) -> RunEvent:
+        """How a run ended of which neither Kubernetes nor MLflow has a word of its head."""
+        from ..engine.execute import CANCEL_FILE, cancel_outcome
+        from ..kubernetes.transport import cancelled_by
+
         known: dict[str, Any] = {"mlflow_run_id": place.mlflow_run_id, "mlflow_url": _url_of(told)}
         uri, wait = self._config.mlflow_uri(), self._config.mlflow_wait
         by = None
         with suppress(TrackingError):
-            recorded = recorded_events(place.mlflow_run_id, uri=uri, wait=wait)
-            final = _final_of(recorded)
-            if final is not None:
-                return final
             by = cancelled_by(place.mlflow_run_id, uri=uri, wait=wait)
         if reason.cause in ("gone", "deleted") and (by or (run_dir / CANCEL_FILE).exists()):
             if by and not (run_dir / CANCEL_FILE).exists():
@@ -411,6 +430,11 @@ def _announce(run_dir: Path, begun: BegunRun) -> None:
 
 def _is_final(event: Event) -> bool:
     return isinstance(event, RunEvent) and event.state.is_terminal
+
+
+def _is_of_the_head(event: Event) -> bool:
+    """Whether only the head can have told it."""
+    return isinstance(event, (CellEvent, LogEvent, ResourceEvent, MetricEvent))
 
 
 def _final_of(events: Iterable[Event]) -> RunEvent | None:

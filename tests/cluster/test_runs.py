@@ -266,7 +266,8 @@ def test_a_failed_cell_is_told_with_its_line_and_not_tried_again(place: Place) -
     final = _ends(place.follow(record))
     assert (final.state, final.code) == (RunState.FAILED, FailureCode.CELL_FAILED)
     assert final.line == "y = 1 / x"
-    assert [pod.status.phase for pod in place.pods(record)] == ["Failed"]
+    wait_for("the pod to end", lambda: all(pod.status.phase == "Failed" for pod in place.pods(record)))
+    assert len(place.pods(record)) == 1
     assert place.runs.get(record.run_id).code is FailureCode.CELL_FAILED
     again = place.runs.retry(record.run_id)
     assert place.runs.wait(again.run_id).retry_of == record.run_id
@@ -360,8 +361,10 @@ def test_what_keeps_a_run_from_starting_is_told_at_once(place: Place) -> None:
         "image": ({"image": "localhost/no-such-image:1"}, "no-such-image"),
         "secret": ({"env_from_secrets": ["no-such-secret"]}, "The Secret no-such-secret does not exist"),
     }
+    records = []
     for name, (change, words) in cases.items():
         record = place.submit("1 + 1", profile=change)
+        records.append(record)
         start = time.monotonic()
         place.follow_until(record, lambda event, words=words: isinstance(event, RunEvent) and words in event.phase)
         assert time.monotonic() - start < 60, name
@@ -372,6 +375,9 @@ def test_what_keeps_a_run_from_starting_is_told_at_once(place: Place) -> None:
     ))  # fmt: skip
     record = place.submit("1 + 1")
     place.follow_until(record, lambda event: isinstance(event, RunEvent) and "The quota small allows" in event.phase)
+    for waiting in (*records, record):
+        place.runs.cancel(waiting.run_id)
+        assert place.runs.wait(waiting.run_id).state is RunState.CANCELLED
 
 
 def test_a_run_that_nobody_watched_is_found_in_mlflow_when_its_job_is_gone(place: Place) -> None:

@@ -73,6 +73,18 @@ def test_without_a_sight_of_the_pods_nobody_knows_what_is_free() -> None:
     assert (found.total, found.free, found.largest, found.largest_ever, found.queued) == (2, None, None, 2, None)
 
 
+def test_without_a_sight_of_others_pods_those_of_the_namespace_are_told() -> None:
+    found = kinds(nodes=NODES, pods=None, own_pods=PODS[:1])[GPU, H100["nvidia.com/gpu.product"]]
+    assert (found.total, found.free, found.largest, found.queued) == (8, None, None, 0)
+    assert [(str(use.holder), use.count) for use in found.uses] == [("run big of ann", 2)]
+
+
+def test_without_a_sight_of_the_nodes_the_pods_tell_who_has_what() -> None:
+    found = kinds(own_pods=PODS)[GPU, ""]
+    assert (found.total, found.free, found.largest, found.queued) == (None, None, None, 2)
+    assert [(str(use.holder), use.count) for use in found.uses] == [("run big of ann", 5), ("pod shop/web", 1)]
+
+
 def test_without_a_sight_of_anything_nothing_is_claimed() -> None:
     found = capacity(nodes=None, pods=None)
     assert (found.kinds, found.missing) == ((), ("nodes", "pods", "quotas", "queues"))

@@ -43,7 +43,9 @@ def test_a_pod_may_begin_as_often_as_the_profile_says(counts: tuple[str, str]) -
     assert refuse_at_once(told) is None
 
 
-@pytest.mark.parametrize(("counts", "code"), [(("0", "3"), "evicted"), (("1", "2"), "evicted"), (("3", ""), "worker_died")])
+@pytest.mark.parametrize(
+    ("counts", "code"), [(("0", "3"), "evicted"), (("1", "2"), "evicted"), (("3", ""), "worker_died")]
+)
 def test_failures_and_disruptions_together_have_an_end(counts: tuple[str, str], code: str) -> None:
     failures, disruptions = counts
     told = environment(**{contract.FAILURES_VARIABLE: failures, contract.DISRUPTIONS_VARIABLE: disruptions})

@@ -1,4 +1,15 @@
-from jupyter_mlops.kubernetes.rights import CLUSTER_RIGHTS, RIGHTS, right, role_manifest
+import pytest
+
+from jupyter_mlops.kubernetes.rights import (
+    CLUSTER_RIGHTS,
+    RIGHTS,
+    Subject,
+    binding_manifest,
+    cluster_manifests,
+    right,
+    role_manifest,
+    subject_of,
+)
 
 
 def test_the_role_has_every_right_and_no_more() -> None:
@@ -19,3 +30,36 @@ def test_a_client_never_reads_a_secret_and_never_gets_into_a_pod() -> None:
 
 def test_what_is_not_needed_has_no_right() -> None:
     assert right("apps", "deployments") is None
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [
+        ("ann@example.org", Subject("User", "ann@example.org")),
+        ("system:serviceaccount:hub:ann", Subject("ServiceAccount", "ann", "hub")),
+        ("system:node:a", Subject("User", "system:node:a")),
+    ],
+)
+def test_a_user_name_of_the_api_server_is_a_subject(user: str, subject: Subject) -> None:
+    assert subject_of(user) == subject
+
+
+def test_a_binding_gives_the_role_to_one_subject_and_takes_it_from_nobody() -> None:
+    ann, account = Subject("User", "a n/n"), Subject("ServiceAccount", "a n/n", "hub")
+    found = binding_manifest(ann, namespace="team-a")
+    assert found["roleRef"]["name"] == role_manifest(namespace="team-a")["metadata"]["name"]
+    assert found["metadata"]["namespace"] == "team-a"
+    assert found["subjects"] == [{"kind": "User", "name": "a n/n", "apiGroup": "rbac.authorization.k8s.io"}]
+    other = binding_manifest(account, namespace="team-a")
+    assert other["subjects"] == [{"kind": "ServiceAccount", "name": "a n/n", "namespace": "hub"}]
+    assert other["metadata"]["name"] != found["metadata"]["name"]
+    assert not set("/ %") & set(found["metadata"]["name"])
+
+
+def test_the_role_over_all_namespaces_only_lists() -> None:
+    role, binding = cluster_manifests(Subject("Group", "ml"))
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"list"}
+    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"nodes", "pods"}
+    assert (role["kind"], binding["kind"]) == ("ClusterRole", "ClusterRoleBinding")
+    assert "namespace" not in {**role["metadata"], **binding["metadata"]}
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
