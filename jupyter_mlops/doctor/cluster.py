@@ -25,7 +25,7 @@ _SUCCESS_POLICY = (1, 31)
 _PATIENCE = 5.0
 """Seconds that a call is repeated while Kubernetes is away."""
 _POD_SECURITY = "pod-security.kubernetes.io/enforce"
-_UNREACHED = ("version", "rights", "quota", "queue", "pod security")
+_ASKED = ("version", "rights", "quota", "pod security", "queue")
 
 
 def cluster_checks(profile: Profile, tracking_uri: str) -> list[Check]:
@@ -51,14 +51,14 @@ def _asked_checks(profile: Profile) -> list[Check]:
         api = Api(profile.context, profile.namespace, patience=_PATIENCE)
     except ConfigError as error:
         broken = Check("kubeconfig", State.PROBLEM, error.message, error.hint)
-        return [broken, *_not_looked(("API server", *_UNREACHED), "the kubeconfig")]
+        return [broken, *_not_looked(profile, ("API server", *_ASKED), "the kubeconfig")]
     context = f"the context {profile.context}" if profile.context else "the current context"
     found = [
         Check("kubeconfig", State.OK, f"{context[0].upper()}{context[1:]} is {api.host}, namespace {api.namespace}."),
         settle("API server", lambda: _answers(api)),
     ]
     if found[-1].state is not State.OK:  # each of the others would only wait as long and say the same
-        return [*found, *_not_looked(_UNREACHED, "the API server")]
+        return [*found, *_not_looked(profile, _ASKED, "the API server")]
     looks: dict[str, Callable[[], Check]] = {
         "version": lambda: version_check(api.version()),
         "rights": lambda: _rights(api),
@@ -253,8 +253,12 @@ def _pod_security(api: Api) -> Check:
     return pod_security_check(found, api.namespace)
 
 
-def _not_looked(names: Sequence[str], cause: str) -> list[Check]:
-    return [Check(name, State.UNKNOWN, f"Not looked at: first {cause} must work.") for name in names]
+def _not_looked(profile: Profile, names: Sequence[str], cause: str) -> list[Check]:
+    return [
+        Check(name, State.UNKNOWN, f"Not looked at: first {cause} must work.")
+        for name in names
+        if name != "queue" or profile.queue is not None
+    ]
 
 
 def _resource(right: Right) -> str:

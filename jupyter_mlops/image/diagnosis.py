@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from ..errors import ImageError
 
 _SHOWN_LINES = 8
+_OURS = r"(?m:^)(?:#\d+ +[\d.]+ )?jupyter-mlops: "
+"""Begins a line that the Dockerfile prints; docker puts the step and the time before it. Not in the middle of one:
+builders print the commands too."""
+
 _NETWORK = "Look at the address and the proxy (HTTPS_PROXY)."
 
 
@@ -37,19 +41,18 @@ _RULES: Sequence[_Rule] = (
         "The disk is full where the builder keeps its images.",
         "Free some space there, for example with `buildah rmi --prune` or `docker system prune`.",
     ),
-    # Our own lines, from the Dockerfile.
     _Rule(
-        r"jupyter-mlops: the base (?P<text>image has Python .+)",
+        rf"{_OURS}the base (?P<text>image has Python .+)",
         "The base {text}.",
         "Name a base with the environment's Python: --base IMAGE",
     ),
     _Rule(
-        r"jupyter-mlops: the base image has no apt-get, and these are missing: (?P<packages>.+)",
+        rf"{_OURS}the base image has no apt-get, and these are missing: (?P<packages>.+)",
         "The base image is not made from Debian or Ubuntu, and has no {packages}.",
         "Name one that is, or one that has Python with its module venv: --base IMAGE",
     ),
     _Rule(
-        r"jupyter-mlops: not the versions that the arguments tell: (?P<text>.+)",
+        rf"{_OURS}not the versions that the arguments tell: (?P<text>.+)",
         "The image does not have the versions that its labels would tell: {text}.",
         "Build it from the environment as it is now.",
     ),

@@ -156,7 +156,7 @@ def place(
     make_notebook: Callable[..., Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Place:
+) -> Iterator[Place]:
     """A namespace with MLflow's credentials in a Secret, used by somebody who has no more than the Role's rights."""
     from kubernetes import client as k
 
@@ -176,7 +176,10 @@ def place(
             "namespace": namespace, "ttl": 600,
         }
     }  # fmt: skip
-    return Place(Runs(config=config), admin, namespace, make_notebook, mlflow)
+    yield Place(Runs(config=config), admin, namespace, make_notebook, mlflow)
+    # Before their namespace: of pods that are killed in one that is being deleted, the Job controller may never let go.
+    k.BatchV1Api(admin).delete_collection_namespaced_job(namespace, propagation_policy="Background")
+    wait_for("the pods to end", lambda: not k.CoreV1Api(admin).list_namespaced_pod(namespace).items)
 
 
 def _ends(events: list[Event]) -> RunEvent:

@@ -1,4 +1,5 @@
 import math
+import os
 import threading
 import time
 from pathlib import Path
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jupyter_mlops.events import (
+    EVENTS_FILE,
+    MIRROR_VARIABLE,
     CellEvent,
     Event,
     EventWriter,
@@ -85,3 +88,25 @@ def test_an_event_of_an_unknown_type_is_no_event() -> None:
 def test_the_file_of_events_is_private(tmp_path: Path) -> None:
     write(tmp_path, NoticeEvent(message="x"))
     assert (tmp_path / "events.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_every_event_goes_to_the_open_file_of_the_variable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    monkeypatch.setenv(MIRROR_VARIABLE, str(write))
+    writer = EventWriter(tmp_path)
+    events = [RunEvent(state=RunState.RUNNING), MetricEvent(key="loss", value=float("nan"))]
+    for event in events:
+        writer.write(event)
+    writer.close()
+    assert os.read(read, 65536) == (tmp_path / EVENTS_FILE).read_bytes()
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize("number", ["", "no number", "987654"])
+def test_a_mirror_that_is_none_harms_no_event(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str) -> None:
+    monkeypatch.setenv(MIRROR_VARIABLE, number)
+    writer = EventWriter(tmp_path)
+    writer.write(RunEvent(state=RunState.RUNNING))
+    writer.close()
+    assert len(list(read_events(tmp_path))) == 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlops.config import MLOps
-from jupyter_mlops.doctor import diagnose
+from jupyter_mlops.doctor import cluster, diagnose
 from jupyter_mlops.doctor.check import Check, State, settle
 from jupyter_mlops.doctor.machine import (
     LEAST_SPACE,
@@ -23,6 +23,7 @@ from jupyter_mlops.doctor.machine import (
     store_check,
 )
 from jupyter_mlops.errors import ConfigError
+from jupyter_mlops.profile import Profile
 
 REQUIRED = ["alembic>=1.13", "mlflow>=3.5", 'dask-cuda>=24.8; extra == "gpu"', 'pywin32>=1; sys_platform == "win32"']
 
@@ -147,3 +148,21 @@ def test_a_kubernetes_profile_without_a_kubeconfig_is_looked_at_as_far_as_can_be
     assert found["MLflow from pods"].state is State.PROBLEM  # SQLite on this machine
     for name in ("API server", "version", "rights", "quota", "queue", "pod security"):
         assert found[name].state is State.UNKNOWN
+
+
+def test_an_api_server_that_is_away_is_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cluster, "_PATIENCE", 0.0)
+    with socket.socket() as reserved:  # bound and not listening
+        reserved.bind(("127.0.0.1", 0))
+        kubeconfig = {
+            "current-context": "a", "users": [],
+            "contexts": [{"name": "a", "context": {"cluster": "c", "user": ""}}],
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{reserved.getsockname()[1]}"}}],
+        }  # fmt: skip
+        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        found = _by_name(cluster.cluster_checks(Profile(name="far", runner="kubernetes"), "https://mlflow.example.org"))
+    assert found["kubeconfig"].state is State.OK
+    assert found["API server"].state is State.PROBLEM
+    assert found["rights"].state is State.UNKNOWN
+    assert "queue" not in found

@@ -77,14 +77,16 @@ ERROR: No matching distribution found for x==1
     ),
     "a base with another Python": (
         """
+[1/6] STEP 5/6: RUN set -eu; echo "jupyter-mlops: the base image has Python ${found}, and the environment has" >&2; fi
 jupyter-mlops: the base image has Python 3.12, and the environment has Python 3.11
 subprocess exited with status 1
+Error: building at STEP "RUN set -eu; echo "jupyter-mlops: the base image has Python ${found}, and the": exit status 1
 """,
         "The base image has Python 3.12, and the environment has Python 3.11.",
         "--base",
     ),
-    "a base that is no Debian": (
-        "jupyter-mlops: the base image has no apt-get, and these are missing: python3-venv",
+    "a base that is no Debian, told by docker": (
+        "#7 0.312 jupyter-mlops: the base image has no apt-get, and these are missing: python3-venv",
         "The base image is not made from Debian or Ubuntu, and has no python3-venv.",
         "--base",
     ),
