@@ -54,7 +54,7 @@ class MLOps(Configurable):  # type: ignore[misc]
         help="Globs of file names that are never found by themselves for a snapshot, only by --include.",
     ).tag(config=True)  # fmt: skip
     secret_pattern = Unicode(
-        r"(?i)(password|passwd|passphrase|secret|token|api_?key|private_?key|access_?key|credential|connection_?string)",
+        r"(?i)(password|passwd|passphrase|secret|tokens?(?![a-z])|api_?key|private_?key|access_?key|credential|connection_?string)",
         help="Regular expression: a variable or parameter whose name it matches holds a secret. The values of such "
         "variables are masked in everything that a run writes; such parameters are refused.",
     ).tag(config=True)
@@ -102,6 +102,18 @@ class MLOps(Configurable):  # type: ignore[misc]
     def mlflow_uri_shown(self) -> str:
         """MLflow's address without credentials."""
         return without_credentials(self.mlflow_uri())
+
+    def mlflow_uri_of(self, recorded: str) -> str:
+        """The address of the MLflow that a run was recorded in, which today's settings need not name any more.
+
+        Args:
+            recorded: The run's `tracking_uri`, which holds no credentials.
+
+        Returns:
+            Today's address with its credentials if it is the same place; else the recorded one, to which MLflow's own
+            variables (`MLFLOW_TRACKING_USERNAME`, …) still apply.
+        """
+        return self.mlflow_uri() if recorded == self.mlflow_uri_shown() else recorded
 
     def store_uri(self) -> str:
         """SQLAlchemy URL of the store, credentials included: never show it."""

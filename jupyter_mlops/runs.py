@@ -16,9 +16,19 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
 from .config import MLOps, load_config
-from .errors import ConfigError, KubernetesError, MLOpsError, NotFoundError, StoreError, TrackingError, UsageError
+from .errors import (
+    ConfigError,
+    KubernetesError,
+    MLOpsError,
+    NotFoundError,
+    ParameterError,
+    StoreError,
+    TrackingError,
+    UsageError,
+)
 from .events import CellEvent, Event, RunEvent
 from .profile import Profile
+from .redact import Redactor
 from .runner import Runner, get_runner
 from .spec import FailureCode, RunSpec, RunState, new_run_id
 
@@ -116,7 +126,7 @@ class Runs:
         Raises:
             UsageError: the notebook, a parameter, the profile or the files.
         """
-        from .notebook.document import read_notebook, resolve_kernel, strip_outputs
+        from .notebook.document import kernel_interpreter, read_notebook, resolve_kernel, strip_outputs
         from .notebook.parameters import accepts_any_name, bind_parameters, parameterize, read_parameters
         from .snapshot import build_snapshot
         from .tracking.source import experiment_in_source, tracking_hazards
@@ -132,6 +142,14 @@ class Runs:
             secret_pattern=self.config.secret_pattern,
             any_name=accepts_any_name(nb),
         )
+        redactor = Redactor.from_environment(self.config.secret_pattern)
+        for what, value in (
+            *((f"The parameter '{key}'", value) for key, value in bound.items()),
+            *((f"The tag '{key}'", value) for key, value in (tags or {}).items()),
+            ("The run's name", name),
+            ("The name of the experiment", experiment),
+        ):
+            _refuse_secret(what, value, redactor)
         runner = get_runner(profile.runner, self.config)
         stripped = strip_outputs(nb)
         parameterize(stripped, bound, kernel)  # refuses what the kernel's language cannot carry
@@ -143,6 +161,7 @@ class Runs:
             exclude=exclude,
             seed=seed,
             extra_files=extra_files,
+            kernel_python=kernel_interpreter(kernel),
         )
         spec = RunSpec(
             run_id=new_run_id(),
@@ -166,8 +185,12 @@ class Runs:
         runner.check(spec)
         return PreparedRun(spec, snapshot, (*snapshot.warnings, *tracking_hazards(nb)))
 
-    def submit(self, prepared: PreparedRun) -> RunRecord:
+    def submit(self, prepared: PreparedRun, *, within: bool = False) -> RunRecord:
         """Create the run and start it; from here on it has a record that will tell how it ended.
+
+        Args:
+            prepared: From `prepare`.
+            within: The caller waits for it: it may be a part of the run that this process belongs to.
 
         Returns:
             The record: an earlier one if the `run_key` is taken.
@@ -177,6 +200,8 @@ class Runs:
         """
         from .snapshot import SnapshotStore
 
+        if not within:
+            _refuse_inside()
         SnapshotStore(self.config.data_path).save(prepared.snapshot)
         return self._start(prepared.spec)
 
@@ -190,6 +215,7 @@ class Runs:
         Raises:
             NotFoundError: no such run, or its files are gone.
         """
+        _refuse_inside()
         spec = self.spec(name)
         changes = {
             "run_id": new_run_id(),
@@ -253,11 +279,9 @@ class Runs:
 
     def find(self, **filters: Any) -> list[RunRecord]:
         """Runs, newest first, as they stand now; the filters are those of `Store.runs`."""
-        found = self.store.runs(**filters)
-        if not any(not record.state.is_terminal for record in found):
-            return found
-        # A run may have ended since it was listed; a filter on states is asked again after a look.
-        waiting = [record for record in found if not record.state.is_terminal][:_REFRESHED]
+        # A run that ended while nobody looked is still in its old state in the store, and may be the one asked for.
+        unended = [state for state in RunState if not state.is_terminal]
+        waiting = self.store.runs(**{**filters, "states": unended, "limit": _REFRESHED})
         away: set[tuple[str, str]] = set()
         for record in waiting:
             if (record.runner, record.profile) in away:
@@ -314,7 +338,7 @@ class Runs:
 
     def expected_durations(self, record: RunRecord) -> dict[str, float]:
         """Seconds per cell, by the digest of its source, in the last run of this notebook that succeeded."""
-        earlier = self.store.runs(states=[RunState.SUCCEEDED], source=record.source, limit=1)
+        earlier = self.find(states=[RunState.SUCCEEDED], source=record.source, limit=1)
         if not earlier:
             return {}
         return {
@@ -340,7 +364,7 @@ class Runs:
             metrics: dict[str, float] = {}
             history: dict[str, list[tuple[int, float]]] = {}
             if record.mlflow_run_id is not None:
-                data = run_data(self.config.mlflow_uri(), record.mlflow_run_id)
+                data = run_data(self.config.mlflow_uri_of(record.tracking_uri), record.mlflow_run_id)
                 parameters = {**parameters, **data.params}
                 metrics = dict(data.metrics)
                 history = {key: [(point.step, point.value) for point in points] for key, points in data.history.items()}
@@ -405,6 +429,34 @@ def current_user() -> str:
 def running_inside() -> str | None:
     """The id of the run that this process belongs to, or None: a run must not start itself again."""
     return os.environ.get("JUPYTER_MLOPS_RUN_ID")
+
+
+def is_own_notebook(notebook: Path) -> bool:
+    """Whether it is the notebook that is being executed by the run that this process belongs to.
+
+    A run works on a copy, so the name decides.
+    """
+    return notebook.name == Path(os.environ.get("JUPYTER_MLOPS_SOURCE", "")).name
+
+
+def _refuse_secret(what: str, value: Any, redactor: Redactor) -> None:
+    if redactor.data({"": value}) != {"": value}:
+        raise ParameterError(
+            f"{what} holds the value of a variable that is a secret; it would be recorded for all to read.",
+            hint="Read the variable in the notebook (os.environ), and pass its name if you must pass something.",
+            code="secret",
+        )
+
+
+def _refuse_inside() -> None:
+    # It would end with the run that started it; and two notebooks that start each other would never end.
+    inside = running_inside()
+    if inside is not None:
+        raise UsageError(
+            f"This process belongs to the run {inside}, and a run does not start another.",
+            hint="Start it from outside: a terminal, or a notebook that is not being run.",
+            code="inside_run",
+        )
 
 
 def _shown(notebook: Path) -> str:

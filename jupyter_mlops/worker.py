@@ -31,6 +31,7 @@ PROCESS_FILE = "worker.json"
 HEARTBEAT = 30.0
 """Seconds between two touches of the process file, by which another machine sees that this one lives."""
 
+_LOOK = 5.0
 _STOP_PATIENCE = 300.0
 """Seconds that an engine has to end in order, results sent, after it was told to stop."""
 _LAST_EVENT = 64 * 1024
@@ -111,10 +112,13 @@ def supervise(
     write_process_file(run_dir, os.getpid(), engine.pid)
 
     def watch() -> None:
+        touched = time.monotonic()
         while True:
-            time.sleep(HEARTBEAT)
-            with contextlib.suppress(OSError):
-                os.utime(run_dir / PROCESS_FILE)
+            time.sleep(_LOOK)
+            if time.monotonic() - touched > HEARTBEAT:
+                touched = time.monotonic()
+                with contextlib.suppress(OSError):
+                    os.utime(run_dir / PROCESS_FILE)
             if told is not None and time.monotonic() - told > patience:
                 engine.kill()
 

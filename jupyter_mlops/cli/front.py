@@ -121,13 +121,20 @@ class TerminalFront:
 
         if wait is False:
             return
-        final = show_progress(
-            self.runs.events(record, follow=True),
-            console=self.console,
-            run_id=record.run_id,
-            expected=self.runs.expected_durations(record),
-            json_lines=json_lines,
-        )
+        try:
+            final = show_progress(
+                self.runs.events(record, follow=True),
+                console=self.console,
+                run_id=record.run_id,
+                expected=self.runs.expected_durations(record),
+                json_lines=json_lines,
+            )
+        except KeyboardInterrupt:
+            sys.stderr.write(
+                f"The run {record.run_id} goes on. To see it again: jupyter mlops attach {record.run_id}; "
+                f"to end it: jupyter mlops cancel {record.run_id}\n"
+            )
+            raise
         self.runs.get(record.run_id)
         raise_unless_succeeded(final, quiet=True)
 

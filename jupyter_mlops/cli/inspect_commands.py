@@ -72,7 +72,7 @@ def runs(
     here = _front(ctx)
     found = here.runs.find(
         states=[RunState(state) for state in states],
-        source=notebook,
+        source=_as_recorded(notebook),
         name=name,
         owner=owner,
         since=moment(since),
@@ -88,6 +88,14 @@ def runs(
     from .tables import runs_table
 
     here.show(runs_table(found))
+
+
+def _as_recorded(notebook: str | None) -> str | None:
+    """A notebook that is there by its whole path, as runs have it; another one by what was written."""
+    if notebook is None:
+        return None
+    path = Path(notebook).expanduser()
+    return path.absolute().as_posix() if path.exists() else path.as_posix()
 
 
 @click.command()

@@ -60,11 +60,11 @@ def train(
     run.
     """
     from ..notebook.parameters import load_parameter_file, parse_assignments
-    from ..runs import running_inside
+    from ..runs import is_own_notebook, running_inside
 
     here = _front(ctx)
     inside = running_inside()
-    if inside is not None and notebook is None:
+    if inside is not None and (notebook is None or is_own_notebook(Path(notebook))):
         here.say(f"This notebook is executed as run {inside}: it does not start itself again.")
         return
     path = here.notebook(notebook)
@@ -141,7 +141,7 @@ def run(ctx: click.Context, /, script: str | None, wait: bool, name: str | None,
         **options,
     )
     here.say(*offload.notices, *prepared.notices)
-    record = runs.submit(prepared)
+    record = runs.submit(prepared, within=wait)
     here.say(f"Run {record.run_id} of {record.name}{sent}")
     if wait:
         _come_back(here, record)

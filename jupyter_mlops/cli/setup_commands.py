@@ -70,17 +70,33 @@ def ui(ctx: click.Context, port: int, only_print: bool) -> None:
     settings = here.runs.config
     uri = settings.mlflow_uri()
     if uri.startswith(("http://", "https://")):
-        here.open(settings.mlflow_uri_shown())
+        (here.say if only_print else here.open)(settings.mlflow_uri_shown())
         return
     command = ui_command(uri, port)
     if only_print:
         here.say(shlex.join(command))
         return
+    _refuse_taken(port)
     here.say(f"MLflow's page: http://127.0.0.1:{port} (Ctrl-C ends it)")
     try:
         ctx.exit(subprocess.call(command))
     except KeyboardInterrupt:
         ctx.exit(0)
+
+
+def _refuse_taken(port: int) -> None:
+    import socket
+
+    from ..errors import UsageError
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(
+                f"The port {port} cannot be used: {error.strerror or error}.", hint="Choose another one: --port 5001"
+            ) from None
 
 
 @click.command()

@@ -31,8 +31,9 @@ _LONGEST_PARAMETERS = 60
 def runs_table(records: Sequence[RunRecord]) -> Table:
     """A line a run."""
     table = _table(
-        "run", "name", "state", "started", "took", "parameters", "owner", whole=("run", "state", "started", "took")
-    )
+        "run", "name", "state", "started", "took", "parameters", "owner",
+        whole=("run", "state", "started", "took"), cut=("name", "parameters", "owner"),
+    )  # fmt: skip
     for record in records:
         given = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in record.parameters.items())
         if len(given) > _LONGEST_PARAMETERS:
@@ -147,11 +148,16 @@ def checks_table(checks: Sequence[Check]) -> Table:
     return table
 
 
-def _table(*headers: str, whole: Sequence[str] = ()) -> Table:
+def _table(*headers: str, whole: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for header in headers:
-        # In a narrow terminal the long columns fold, those that are `whole` stay readable.
-        table.add_column(header, overflow="fold", no_wrap=header in whole)
+        # In a narrow terminal the long columns fold, or are cut; those that are `whole` stay readable.
+        table.add_column(
+            header,
+            overflow="ellipsis" if header in cut else "fold",
+            no_wrap=header in whole or header in cut,
+            min_width=len(header) if header in whole else None,
+        )
     return table
 
 

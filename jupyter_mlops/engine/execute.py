@@ -174,7 +174,7 @@ class _Execution:
         self.stopper = stopper
         self.log = log
         self.monitor: ResourceMonitor | None = None
-        self.uri = config.mlflow_uri()
+        self.uri = config.mlflow_uri_of(spec.tracking_uri)
         self.gpus = _gpus(spec.profile)
 
     def execute(self) -> Outcome:

@@ -18,12 +18,13 @@ _TAIL = 64 * 1024
 """Characters of the end of a cut stream that the notebook still shows: errors stand at the end."""
 _TRACEBACK_LIMIT = 64 * 1024
 _COST = 160
-"""What an output takes in the file beside its content: a million tiny ones are a flood too."""
+"""What an output takes in the file beside its content."""
+_MOST_IN_CELL, _MOST = 1000, 5000
+"""Outputs of a cell and of all cells: a browser bears more bytes than it bears pieces."""
 _SLACK = 64 * 1024
 """What the lines that stand for what was cut may take beyond a limit."""
 _SHORT = 4096
 _CARRIAGE_RETURN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)
-_BACKSPACE = re.compile(r"[^\n\x08]\x08")
 _EXTENSIONS = {
     "image/png": ".png", "image/jpeg": ".jpg", "image/gif": ".gif", "image/svg+xml": ".svg", "text/html": ".html",
     "application/pdf": ".pdf", "application/json": ".json", "text/latex": ".tex", "text/markdown": ".md",
@@ -53,17 +54,19 @@ class OutputKeeper:
         self._files_of: dict[str, dict[str, Path]] = {}
         self._cut: dict[str, _CutStream] = {}
         self._left_out = 0
+        self._pieces = self._pieces_in_cell = 0
 
     def start_cell(self, number: int) -> None:
         """The code cell of this number (from 1) begins."""
         self._cell_number, self._cell, self._payloads = number, 0, 0
         self._cut = {}
-        self._left_out = 0
+        self._left_out = self._pieces_in_cell = 0
 
     def clear(self) -> None:
         """The cell cleared its outputs: what they took is free again, and their files may be written over."""
         self._total -= self._cell
-        self._cell = self._payloads = 0
+        self._pieces -= self._pieces_in_cell
+        self._cell = self._payloads = self._pieces_in_cell = 0
 
     def stream(self, outputs: list[Any], name: str, text: str) -> str:
         """Add text to a cell's outputs, merged with the stream before it.
@@ -77,9 +80,10 @@ class OutputKeeper:
             cut.add(text)
             return text
         continues = bool(outputs) and outputs[-1]["output_type"] == "stream" and outputs[-1]["name"] == name
-        if not continues:
-            self._take(_COST)
-        room = self._room()
+        room = self._room() if continues or self._has_place() else 0
+        if not continues and room:
+            self._begin_piece()
+            room = self._room()
         size = len(text.encode("utf-8", "replace"))
         if size <= room:
             _append_stream(outputs, name, text)
@@ -110,12 +114,12 @@ class OutputKeeper:
         if output.get("metadata"):
             output["metadata"] = type(output["metadata"])(self._redactor.data(output["metadata"]))
         sizes = {mime: _size(value) for mime, value in data.items()}
-        self._take(_COST)
+        if self._is_over() or not self._has_place():
+            self.leave_out(str(data.get("text/plain", "")))
+            return False
+        self._begin_piece()
         room = self._room()
         if sum(sizes.values()) > room:
-            if self._is_over():
-                self.leave_out(str(data.get("text/plain", "")))
-                return False
             notices = []
             for mime in sorted(sizes, key=sizes.__getitem__, reverse=True):
                 if mime == "text/plain" and sizes[mime] < _SHORT:
@@ -130,15 +134,18 @@ class OutputKeeper:
     def replaced(self, output: Any, *, in_this_cell: bool) -> None:
         """What an output took that another is now put in the place of."""
         self._take(-_COST - sum(_size(value) for value in output["data"].values()), cell=in_this_cell)
+        self._pieces -= 1
+        self._pieces_in_cell -= in_this_cell
 
     def widget(self, content: Any) -> bool:
         """An output that goes into a widget: whether it may be kept; its text is in a file if not."""
         size = _COST + _size(content)
-        if size > self._room():
+        if size > self._room() or not self._has_place():
             data = content.get("data")
             self.leave_out(str(content.get("text") or (data.get("text/plain", "") if isinstance(data, dict) else "")))
             return False
-        self._take(size)
+        self._begin_piece()
+        self._take(size - _COST)
         return True
 
     def mask(self, value: Any) -> Any:
@@ -193,6 +200,14 @@ class OutputKeeper:
     def _room(self) -> int:
         return max(0, min(self._cell_limit - self._cell, self._total_limit - self._total))
 
+    def _has_place(self) -> bool:
+        return self._pieces_in_cell < _MOST_IN_CELL and self._pieces < _MOST
+
+    def _begin_piece(self) -> None:
+        self._pieces += 1
+        self._pieces_in_cell += 1
+        self._take(_COST)
+
     def _is_over(self) -> bool:
         return self._cell > self._cell_limit + _SLACK or self._total > self._total_limit + _SLACK
 
@@ -245,10 +260,23 @@ class _CutStream:
 def apply_carriage_returns(text: str) -> str:
     """The text as a terminal would leave it: progress bars that rewrite their line keep only its last form."""
     if "\x08" in text:
-        before = None
-        while before != text:
-            before, text = text, _BACKSPACE.sub("", text)
+        text = _without_backspaces(text)
     return _CARRIAGE_RETURN.sub("", text) if "\r" in text else text
+
+
+def _without_backspaces(text: str) -> str:
+    # One pass over the pieces: a pass a backspace would take hours for a progress bar that ran all night.
+    first, *rest = text.split("\x08")
+    kept = [first]
+    for piece in rest:
+        while kept and not kept[-1]:
+            kept.pop()
+        if kept and not kept[-1].endswith(("\n", "\x08")):
+            kept[-1] = kept[-1][:-1]
+        else:
+            kept.append("\x08")  # nothing to take back in this line
+        kept.append(piece)
+    return "".join(kept)
 
 
 def _append_stream(outputs: list[Any], name: str, text: str) -> None:

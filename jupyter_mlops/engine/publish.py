@@ -40,7 +40,7 @@ def publish_run(run_dir: Path, config: MLOps, *, spec: RunSpec, outcome: Outcome
     bundle = run_dir / "snapshot.zip"
     if not bundle.exists():
         store.write_zip(snapshot.id, bundle)
-    uri = config.mlflow_uri()
+    uri = config.mlflow_uri_of(spec.tracking_uri)
     begun = begin_run(spec, snapshot, uri=uri, wait=config.mlflow_wait, redactor=redactor)
     finish_run(
         spec,

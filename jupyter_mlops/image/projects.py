@@ -21,6 +21,7 @@ from urllib.request import url2pathname
 
 from ..errors import ImageError, UsageError
 from ..snapshot.environment import normalized_name
+from .versions import PRODUCT
 
 if TYPE_CHECKING:
     from ..snapshot.environment import Distribution
@@ -135,14 +136,25 @@ def _not_here(dist: Distribution, why: str) -> UsageError:
     return UsageError(
         f"The package {dist.name} {dist.version} was installed from a local directory and cannot be put into the "
         f"image: {why}.",
-        hint=f"Install it again from its directory or from an index, or leave it out: --without {dist.name}",
+        hint=f"Install it again from its directory or from an index{_or_without(dist.name)}.",
         code="image",
     )
 
 
+def _or_without(name: str) -> str:
+    # Every image needs the product.
+    return "" if name == PRODUCT else f", or leave it out: --without {name}"
+
+
 def _run(project: Project, target: Path) -> None:
-    output = "neither pip nor uv is here"
-    for command in _commands(project.path, target):
+    output = ""
+    commands = _commands(project.path, target)
+    if not commands:
+        raise ImageError(
+            f"No wheel of {project.name} can be made: neither pip nor uv is here.",
+            hint=f"Install one, for example with python -m ensurepip{_or_without(project.name)}.",
+        )
+    for command in commands:
         try:
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -156,7 +168,7 @@ def _run(project: Project, target: Path) -> None:
         output = "\n".join(done.stdout.splitlines()[-_TAIL:])
     raise ImageError(
         f"No wheel of {project.name} could be made from {project.path}:\n{output}",
-        hint=f"Repair the project, install pip or uv, or leave it out: --without {project.name}",
+        hint=f"Repair the project{_or_without(project.name)}.",
     )
 
 
@@ -183,7 +195,7 @@ def _wheel_in(directory: Path, project: Project) -> Wheel:
         if parts[4] != "any" and not sys.platform.startswith("linux"):
             raise ImageError(
                 f"The wheel of {project.name} made here is for {parts[4]} and not for Linux.",
-                hint=f"Build the image on Linux, or leave it out: --without {project.name}",
+                hint=f"Build the image on Linux{_or_without(project.name)}.",
             )
         return Wheel(project.name, parts[2], path)
     raise ImageError(f"No wheel of {project.name} came out of {project.path}.")

@@ -18,9 +18,9 @@ from pathlib import Path
 from . import contract
 from .pod_dask import DaskProcesses
 
-_ENGINE_PATIENCE = 80.0
+_ENGINE_PATIENCE = 100.0
 """Seconds of the `TERMINATION_GRACE` in which the engine ends in order; after that there is time to say so."""
-_ASKING = 15.0
+_ASKING = 30.0
 """Seconds to find out who wants the run to end."""
 _ENDING_WORKERS = 20.0
 _SENDING = 600.0

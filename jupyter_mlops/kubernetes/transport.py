@@ -207,6 +207,12 @@ def cancelled_by(mlflow_run_id: str, *, uri: str, wait: float) -> str | None:
     Raises:
         TrackingError: MLflow is away or refuses.
     """
+    from ..tracking.address import is_server
+    from ..tracking.server import run_tag
+
+    if is_server(uri):
+        with suppress(TrackingError):
+            return run_tag(uri, mlflow_run_id, CANCELLED_BY_TAG, wait)
     connection = connect(uri, wait)
     tags: Mapping[str, str] = connection.do(lambda: connection.client.get_run(mlflow_run_id)).data.tags
     return tags.get(CANCELLED_BY_TAG)

@@ -369,6 +369,20 @@ def kernel_language(name: str) -> str:
     return "python" if language.lower() in ("python", "ipython") else language
 
 
+def kernel_interpreter(name: str) -> str | None:
+    """The Python that an installed kernel runs in; None: that of this process, or the kernel speaks another language.
+
+    Args:
+        name: From `resolve_kernel`.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager
+
+    spec = KernelSpecManager().get_kernel_spec(name)
+    program = (spec.argv or [""])[0]
+    # A bare `python` is put in place by jupyter_client: it becomes the interpreter of this process.
+    return program if spec.language == "python" and Path(program).is_absolute() else None
+
+
 def resolve_kernel(nb: NotebookNode, override: str | None) -> str:
     """The name of the kernel to run a notebook with, checked to be installed here.
 

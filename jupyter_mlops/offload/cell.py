@@ -118,8 +118,9 @@ def offload_script(path: Path) -> Offload:
         with tokenize.open(path) as file:
             source = file.read()
     except (OSError, UnicodeDecodeError, SyntaxError) as error:
-        raise UsageError(f"The file {path} cannot be read: {error}.", hint="Give the path of a Python file.") from None
-    parse_cell(source)
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"The file {path} cannot be read: {why}.", hint="Give the path of a Python file.") from None
+    parse_cell(source, what=f"The file {path.name}")
     before = f"import sys\n\nsys.argv = [{path.name!r}]"
     files = {}
     if "__file__" in source:

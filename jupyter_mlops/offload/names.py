@@ -41,11 +41,15 @@ class CellNames:
     assigns: tuple[str, ...]
 
 
-def parse_cell(source: str) -> ast.Module:
+def parse_cell(source: str, *, what: str = "The cell") -> ast.Module:
     """The syntax tree of a cell; magics and shell lines are the calls that IPython makes of them.
 
+    Args:
+        source: The cell's, or a file's.
+        what: How a person calls it.
+
     Raises:
-        UsageError: the cell is empty, or no Python.
+        UsageError: it is empty, or no Python.
     """
     from IPython.core.inputtransformer2 import TransformerManager
 
@@ -56,10 +60,10 @@ def parse_cell(source: str) -> ast.Module:
             compile(tree, "<cell>", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = f" (line {error.lineno})" if isinstance(error, SyntaxError) and error.lineno else ""
-        what = getattr(error, "msg", None) or str(error) or type(error).__name__
-        raise UsageError(f"The cell is no Python: {what}{place}.", hint="Correct it; nothing was started.") from None
+        why = getattr(error, "msg", None) or str(error) or type(error).__name__
+        raise UsageError(f"{what} is no Python: {why}{place}.", hint="Correct it; nothing was started.") from None
     if not tree.body:
-        raise UsageError("The cell is empty: there is nothing to run.", hint="Write some code below %%mlops run.")
+        raise UsageError(f"{what} is empty: there is nothing to run.", hint="Write some code below %%mlops run.")
     return tree
 
 

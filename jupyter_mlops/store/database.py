@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, select, text, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, or_, select, text, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -151,7 +151,7 @@ class Store:
 
         Args:
             states: Only these; empty: all.
-            source: Only runs of notebooks whose path ends with this.
+            source: Only runs of this notebook: its whole path, or its last parts.
             owner: Only this person's.
             name: Only runs of this name.
             since: Created at or after this moment.
@@ -162,7 +162,10 @@ class Store:
         if states:
             query = query.where(RunRow.state.in_([state.value for state in states]))
         if source is not None:
-            query = query.where(RunRow.source.endswith(plain_text(source), autoescape=True))
+            wanted = plain_text(source)
+            query = query.where(
+                or_(RunRow.source == wanted, RunRow.source.endswith(f"/{wanted.lstrip('/')}", autoescape=True))
+            )
         if owner is not None:
             query = query.where(RunRow.owner == plain_text(owner))
         if name is not None:

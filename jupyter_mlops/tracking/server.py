@@ -76,6 +76,31 @@ def _check_server(uri: str, timeout: float) -> None:
         raise trouble.wrong_address(uri)
 
 
+def run_tag(uri: str, mlflow_run_id: str, name: str, timeout: float) -> str | None:
+    """A tag of a run, for who has no time to import MLflow; None: the run has no such tag.
+
+    Args:
+        uri: MLflow's address, of a server.
+        mlflow_run_id: The run.
+        name: Of the tag.
+        timeout: Seconds to wait for an answer.
+
+    Raises:
+        TrackingError: it does not tell; MLflow's own client may be let in where this is not.
+    """
+    import requests
+
+    settings, _ = _http_settings()
+    address = f"{uri.rstrip('/')}/api/2.0/mlflow/runs/get"
+    try:
+        with requests.get(address, params={"run_id": mlflow_run_id}, timeout=timeout, **settings) as response:
+            response.raise_for_status()
+            tags = response.json()["run"]["data"].get("tags", [])
+    except (requests.exceptions.RequestException, OSError, ValueError, KeyError) as error:
+        raise trouble.explain(error, uri) from None
+    return next((str(tag["value"]) for tag in tags if tag["key"] == name), None)
+
+
 def _http_settings() -> tuple[dict[str, Any], bool]:
     """What MLflow's client would send, by its own variables; and whether that is all that it would send."""
     environ = os.environ

@@ -250,6 +250,10 @@ def workshop(product_archive: image.Image, tmp_path_factory: pytest.TempPathFact
             with locked(CACHE / "buildah.lock"):
                 run(["buildah", "push", image.base().tag, base], environment=environment)
             yield Workshop(found, base, environment, directory)
+            with locked(CACHE / "buildah.lock"):
+                names = run(["buildah", "images", "--format={{.Name}}:{{.Tag}}"], environment=environment).split()
+                ours = [name for name in names if name.startswith(f"{found.address}/")]
+                run(["buildah", "rmi", *ours], environment=environment)
     except ClusterError as error:
         pytest.fail(str(error), pytrace=False)
 

@@ -209,3 +209,49 @@ def test_our_engine_serves_papermills_own_command(make_notebook: Callable[..., P
     )
     assert done.returncode == 0, done.stderr
     assert outputs_text(nbformat.read(tmp_path / "out.ipynb", as_version=4)) == "5\n"
+
+
+def test_a_run_that_ended_while_nobody_looked_is_found_by_its_state(
+    runs: Runs, make_notebook: Callable[..., Path]
+) -> None:
+    record = runs.submit(runs.prepare(make_notebook("print(1)")))
+    for _ in runs.events(record, follow=True):  # waits for the end without telling the store
+        pass
+    assert [found.run_id for found in Runs().find(states=[RunState.SUCCEEDED])] == [record.run_id]
+    assert Runs().expected_durations(record)
+
+
+def test_the_snapshot_locks_what_the_kernel_runs_in(
+    runs: Runs, make_notebook: Callable[..., Path], tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    kernel = Path(os.environ["HOME"]) / ".local/share/jupyter/kernels/bare"
+    kernel.mkdir(parents=True)
+    python = str(bare / "bin" / "python")
+    argv = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "Bare", "language": "python"}))
+    path = make_notebook("1", kernel="bare")
+    assert runs.prepare(path).snapshot.environment.distributions == ()
+    assert runs.prepare(path, kernel_name="python3").snapshot.environment.distributions != ()
+
+
+def test_results_go_to_the_mlflow_that_the_run_was_started_with(
+    runs: Runs, run_notebook: Callable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    from jupyter_mlops.engine.publish import publish_pending, queue_publication
+
+    record = run_notebook("import mlflow\nmlflow.log_metric('m', 3)")
+    queue_publication(runs.files(record))
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    later = Runs()
+    assert publish_pending(later.config, told=print) == 0
+    assert not (tmp_path / "other.db").exists()
+    assert later.compared([record.run_id])[0].metrics == {"m": 3.0}
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    ours = MlflowClient(Runs().config.mlflow_uri())
+    experiments = [experiment.experiment_id for experiment in ours.search_experiments()]
+    assert [run.info.run_id for run in ours.search_runs(experiments)] == [record.mlflow_run_id]

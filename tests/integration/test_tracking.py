@@ -361,3 +361,20 @@ def test_system_metrics_go_on_after_the_notebook_ended_its_run_and_leave_no_thre
     assert not [
         thread for thread in threading.enumerate() if thread.name in ("mlops-system-metrics", "SystemMetricsMonitor")
     ]
+
+
+def test_a_tag_is_read_without_mlflow_being_imported(server_uri: str) -> None:
+    import subprocess
+    import sys
+
+    import mlflow
+
+    client = mlflow.MlflowClient(server_uri)
+    run = client.create_run("0")
+    client.set_tag(run.info.run_id, "who", "ann")
+    code = (
+        "import sys\nfrom jupyter_mlops.tracking.server import run_tag\n"
+        "print(run_tag(*sys.argv[1:], 'who', 20), run_tag(*sys.argv[1:], 'other', 20), 'mlflow' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code, server_uri, run.info.run_id], capture_output=True, text=True)
+    assert told.stdout.split() == ["ann", "None", "False"], told.stderr

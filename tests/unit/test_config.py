@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from jupyter_mlops.config import load_config, without_credentials
+from jupyter_mlops.config import MLOps, load_config, without_credentials
 from jupyter_mlops.errors import ConfigError, ProfileError
 from jupyter_mlops.profile import parse_bytes
 
@@ -82,3 +82,10 @@ def test_memory_is_written_as_in_kubernetes(text: str, count: int) -> None:
 def test_what_is_no_amount_of_memory_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="amount of memory"):
         parse_bytes(text)
+
+
+def test_a_run_is_sought_in_the_mlflow_that_it_was_recorded_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:pw@mlflow.example/")
+    config = MLOps()
+    assert config.mlflow_uri_of("https://mlflow.example/") == "https://ann:pw@mlflow.example/"
+    assert config.mlflow_uri_of("sqlite:////data/mlflow.db") == "sqlite:////data/mlflow.db"

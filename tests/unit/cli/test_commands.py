@@ -148,3 +148,71 @@ def test_a_run_does_not_start_itself_again(monkeypatch: pytest.MonkeyPatch) -> N
     result = invoke("train")
     assert result.exit_code == 0
     assert "does not start itself again" in result.output
+
+
+def test_a_run_does_not_start_itself_by_its_name_nor_another_one(
+    monkeypatch: pytest.MonkeyPatch, make_notebook: Callable[..., Path]
+) -> None:
+    own, other = make_notebook("1", name="own.ipynb"), make_notebook("1", name="other.ipynb")
+    spec = recorded_run()
+    monkeypatch.setenv("JUPYTER_MLOPS_RUN_ID", "abc")
+    monkeypatch.setenv("JUPYTER_MLOPS_SOURCE", f"/elsewhere/{own.name}")
+    result = invoke("train", str(own))
+    assert (result.exit_code, "does not start itself again" in result.output) == (0, True)
+    for arguments in (["train", str(other), "--detach"], ["train", str(other), "--wait"], ["retry", spec.run_id]):
+        result = invoke(*arguments)
+        assert result.exit_code == 2, result.output
+        assert "a run does not start another" in result.output
+    assert not list((Path(os.environ["JUPYTER_MLOPS_DATA_DIR"]) / "runs").glob("*"))
+
+
+def test_a_secret_value_is_refused_wherever_it_would_be_recorded(
+    monkeypatch: pytest.MonkeyPatch, make_notebook: Callable[..., Path]
+) -> None:
+    path = make_notebook(("name = 'a'", "parameters"), "1")
+    monkeypatch.setenv("MY_API_TOKEN", "supersecret123")
+    for arguments in (["-p", "name=xsupersecret123"], ["--tag", "t=supersecret123"], ["--name", "supersecret123"],
+                      ["--experiment", "supersecret123"]):  # fmt: skip
+        result = invoke("train", str(path), *arguments)
+        assert result.exit_code == 2, result.output
+        assert "is a secret" in result.output
+        assert "supersecret" not in result.output
+    assert not (Path(os.environ["JUPYTER_MLOPS_DATA_DIR"]) / "runs").exists()
+
+
+def test_a_tokenizer_is_no_secret_and_a_token_is_one(make_notebook: Callable[..., Path]) -> None:
+    path = make_notebook(("tokenizer = 'bert'\nhf_token = ''", "parameters"), "1")
+    assert invoke("train", str(path), "-p", "tokenizer=gpt2", "--dry-run").exit_code == 0
+    assert invoke("train", str(path), "-p", "hf_token=gpt2", "--dry-run").exit_code == 2
+
+
+def test_runs_of_a_notebook_are_those_of_this_very_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = tmp_path / "project"
+    here.mkdir()
+    (here / "wine.ipynb").touch()
+    monkeypatch.chdir(here)
+    recorded_run(name="mine", source=str(here / "wine.ipynb"))
+    recorded_run(name="other", source="/elsewhere/wine.ipynb")
+
+    def found(notebook: str) -> set[str]:
+        return {run["name"] for run in json.loads(invoke("runs", "--notebook", notebook, "--json").output)}
+
+    assert found("./wine.ipynb") == found("wine.ipynb") == {"mine"}
+    assert found("elsewhere/wine.ipynb") == {"other"}
+    assert found("ine.ipynb") == set()
+
+
+def test_the_page_of_mlflow_is_not_opened_to_be_printed_and_a_taken_port_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = invoke("ui", "--port", str(taken.getsockname()[1]))
+    assert result.exit_code == 2
+    assert "cannot be used" in result.output
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:pw@127.0.0.1:9/")
+    result = invoke("ui", "--print")
+    assert (result.exit_code, result.output.strip()) == (0, "http://127.0.0.1:9/")

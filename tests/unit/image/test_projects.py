@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlops.errors import ImageError, UsageError
+from jupyter_mlops.image import projects
 from jupyter_mlops.image.projects import Project, find_projects, make_wheels, source_path
 from jupyter_mlops.snapshot.environment import read_environment
 
@@ -108,6 +109,16 @@ def test_a_project_that_cannot_be_built_is_named_with_the_reason(project: Path, 
         make_wheels([Project("our-lib", "2.0", project)], tmp_path / "wheels", print)
     assert "the glue is dry" in failed.value.message
     assert "--without our-lib" in failed.value.hint
+
+
+def test_without_pip_and_uv_the_person_reads_what_to_install(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projects, "_commands", lambda *_: [])
+    with pytest.raises(ImageError, match="neither pip nor uv is here") as failed:
+        make_wheels([Project("jupyter-mlops", "2.0", project)], tmp_path / "wheels", print)
+    assert "ensurepip" in failed.value.hint
+    assert "--without" not in failed.value.hint, "no image works without the product"
 
 
 def test_a_project_that_makes_something_else_is_refused(project: Path, tmp_path: Path) -> None:

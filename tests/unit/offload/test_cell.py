@@ -263,10 +263,10 @@ def test_numbers_and_code_may_be_called_like_secrets() -> None:
 
 
 def test_an_object_that_is_called_like_a_secret_is_sent_and_told() -> None:
-    session = new_session("class T: pass\ntokenizer = T()")
-    offload = offload_cell("tokenizer", session, config=MLOps())
-    assert offload.names_in == ("tokenizer",)
-    assert "'tokenizer' sounds like a secret" in offload.notices[0]
+    session = new_session("class T: pass\ntoken_counter = T()")
+    offload = offload_cell("token_counter", session, config=MLOps())
+    assert offload.names_in == ("token_counter",)
+    assert "'token_counter' sounds like a secret" in offload.notices[0]
 
 
 def test_the_value_of_a_secret_variable_is_refused_under_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
