@@ -265,18 +265,22 @@ def apply_carriage_returns(text: str) -> str:
 
 
 def _without_backspaces(text: str) -> str:
-    # One pass over the pieces: a pass a backspace would take hours for a progress bar that ran all night.
+    # One pass over the pieces: a pass a backspace would take hours for a progress bar that ran all night. Lengths are
+    # counted down, because cutting a long piece copies it.
     first, *rest = text.split("\x08")
-    kept = [first]
+    kept, lengths = [first], [len(first)]
     for piece in rest:
-        while kept and not kept[-1]:
+        while lengths and not lengths[-1]:
             kept.pop()
-        if kept and not kept[-1].endswith(("\n", "\x08")):
-            kept[-1] = kept[-1][:-1]
-        else:
-            kept.append("\x08")  # nothing to take back in this line
+            lengths.pop()
+        if lengths and kept[-1][lengths[-1] - 1] not in "\n\x08":
+            lengths[-1] -= 1
+        else:  # nothing to take back in this line
+            kept.append("\x08")
+            lengths.append(1)
         kept.append(piece)
-    return "".join(kept)
+        lengths.append(len(piece))
+    return "".join(piece[:length] for piece, length in zip(kept, lengths, strict=True))
 
 
 def _append_stream(outputs: list[Any], name: str, text: str) -> None:

@@ -39,8 +39,12 @@ _CUDA_IMAGES = {
 }
 """By the Python that the distribution has; the last CUDA 12 that both Ubuntus share."""
 
-_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)\s*(\[[^\]]*\])?\s*([^;]*?)\s*(?:;(.*))?")
-_EXTRA = re.compile(r"""\bextra\s*==\s*["']([^"']+)["']""")
+_CUDA_IMAGES_MAJOR = "12"
+_CUDA_SUFFIX = re.compile(r".+-cu(?:da)?(\d\d)x?")
+"""Ends the names of packages that are made for one major version of CUDA, such as cudf-cu12 and cupy-cuda12x."""
+
+_LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"}
+"""What the markers of requirements are asked with, wherever the image is built from."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Contents:
         whole: Whether the lock names everything that Linux needs; pip looks for the rest otherwise.
         libraries: Debian packages that the wheels need.
         build_packages: Debian packages that only the installation needs.
+        cuda: Major version of CUDA that the packages are made for.
         notes: Sentences for the person.
     """
 
@@ -84,6 +89,7 @@ class Contents:
     whole: bool = True
     libraries: tuple[str, ...] = ()
     build_packages: tuple[str, ...] = ()
+    cuda: str = _CUDA_IMAGES_MAJOR
     notes: tuple[str, ...] = ()
 
     @property
@@ -158,7 +164,8 @@ def contents_of(
         notes.append(f"The environment has no jupyter-mlops: {product.distribution.version} is added.")
         taken.append(product.distribution)
     names = {dist.name: dist.version for dist in taken}
-    additions = _additions(names, product, gpu=gpu)
+    cuda = max((found[1] for found in map(_CUDA_SUFFIX.fullmatch, names) if found), default=_CUDA_IMAGES_MAJOR)
+    additions = _additions(names, product, cuda=cuda if gpu else None)
     if additions:
         notes.append(f"Added, because jupyter-mlops needs them: {', '.join(additions)}.")
     pinned = tuple(dist.requirement for dist in taken if dist.source != "local")
@@ -172,6 +179,7 @@ def contents_of(
         whole=linux,
         libraries=tuple(sorted({package for name in names for package in _LIBRARIES.get(name, ())})),
         build_packages=("ca-certificates", "git") if any(" @ git+" in line for line in pinned) else (),
+        cuda=cuda,
         notes=tuple(notes),
     )
 
@@ -187,11 +195,11 @@ def default_base(contents: Contents) -> str:
     """
     if not contents.gpu or any(_CUDA_RUNTIME.fullmatch(line.partition("==")[0]) for line in contents.pinned):
         return f"docker.io/library/python:{contents.python}-slim-bookworm"
-    if contents.python not in _CUDA_IMAGES:
+    if contents.python not in _CUDA_IMAGES or contents.cuda != _CUDA_IMAGES_MAJOR:
         raise UsageError(
-            f"No CUDA image with Python {contents.python} is known, and the lock has no CUDA libraries of its own "
-            "(nvidia-cuda-runtime-cu12).",
-            hint=f"Name an image with CUDA and Python {contents.python}: --base IMAGE; or use Python "
+            f"No image with CUDA {contents.cuda} and Python {contents.python} is known, and the environment has no "
+            "CUDA libraries of its own (nvidia-cuda-runtime).",
+            hint=f"Name one with --base IMAGE. Known are those with CUDA {_CUDA_IMAGES_MAJOR} and Python "
             f"{' or '.join(_CUDA_IMAGES)}.",
             code="image",
         )
@@ -215,18 +223,28 @@ def _left_out(environment: Environment, without: Collection[str]) -> set[str]:
     return found
 
 
-def _additions(names: Mapping[str, str], product: Product, *, gpu: bool) -> tuple[str, ...]:
-    """What jupyter-mlops needs and the lock has not, in the versions of this interpreter where it has them."""
+def _additions(names: Mapping[str, str], product: Product, *, cuda: str | None) -> tuple[str, ...]:
+    """What jupyter-mlops needs and the lock has not, in the versions of this interpreter where it has them.
+
+    Args:
+        names: Versions of the lock.
+        product: What is known of jupyter-mlops.
+        cuda: Major version of CUDA; None: not for GPUs.
+    """
+    from packaging.requirements import Requirement
+
     found = []
-    for requirement in product.requires:
-        parts = _REQUIREMENT.fullmatch(requirement)
-        if parts is None:
+    for requirement in map(Requirement, product.requires):
+        name, marker = normalized_name(requirement.name), requirement.marker
+        asked = ("", "gpu") if cuda else ("",)
+        if name in names or not (marker is None or any(marker.evaluate({**_LINUX, "extra": extra}) for extra in asked)):
             continue
-        name, extras, bound, marker = normalized_name(parts[1]), parts[2] or "", parts[3], parts[4] or ""
-        extra = _EXTRA.search(marker)
-        if name in names or (extra and not (gpu and extra[1] == "gpu")):
-            continue
-        found.append(f"{name}{extras}=={product.versions[name]}" if name in product.versions else f"{name}{bound}")
+        # Without this extra it is installed and cannot be imported: cuda.core looks for cuda.bindings.
+        extras = {f"cu{cuda}"} if name == "dask-cuda" else requirement.extras
+        version = f"=={product.versions[name]}" if name in product.versions else str(requirement.specifier)
+        found.append(name + (f"[{','.join(sorted(extras))}]" if extras else "") + version)
+    if cuda and "cuda-core" in names and "cuda-bindings" not in names:
+        found.append(f"cuda-core[cu{cuda}]=={names['cuda-core']}")
     # `dask` in the lock does not say that its extra is: distributed has dask's version.
     if "dask" in names and "distributed" not in names:
         found.append(f"distributed=={names['dask']}")

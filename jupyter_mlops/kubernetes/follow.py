@@ -25,6 +25,8 @@ _SOON, _LATER = 1.0, 5.0
 """Seconds between two looks while something may change any moment, and while the head tells."""
 _PATIENT_AFTER = 120.0
 """Seconds of waiting after which a look now and then is enough."""
+_FIRST_REFUSAL = 10.0
+"""Seconds after which a refusal is believed that comes before anything was seen."""
 _TICK = 0.2
 _TOLD_WHILE_RUNNING = ("workers_missing", "node_away")
 
@@ -113,7 +115,7 @@ class Stream:
                 if not error.retryable:
                     # An API server that has just started refuses for a moment what it lets in a little later.
                     refused = refused or time.monotonic()
-                    if not seen or time.monotonic() - refused > REFUSED_PATIENCE:
+                    if time.monotonic() - refused > (REFUSED_PATIENCE if seen else _FIRST_REFUSAL):
                         raise
                 if not away:
                     away = True

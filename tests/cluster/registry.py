@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cache import ClusterError, Recipe, ensure, run
+from .lifecycle import MissingError
 from .places import machine
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def registry(directory: Path) -> Iterator[Registry]:
         directory: An empty directory for what it writes.
 
     Raises:
-        ClusterError: If it cannot be had or does not start.
+        MissingError: If it is not installed and cannot be fetched.
+        ClusterError: If it does not start.
     """
     program = _program()
     with socket.socket() as free:
@@ -100,7 +102,7 @@ def _program() -> Path:
     if found:
         return Path(found)
     if shutil.which("apt-get") is None:
-        raise ClusterError(f"{_PROGRAM} is not installed")
+        raise MissingError([f"not installed, by Debian's name: {_PROGRAM}"])
 
     def unpack(directory: Path) -> None:
         run(["apt-get", "download", _PROGRAM], cwd=directory)

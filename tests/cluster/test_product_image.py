@@ -21,6 +21,7 @@ from jupyter_mlops.spec import RunSpec
 
 from . import image
 from .cache import CACHE, ClusterError, locked, run
+from .lifecycle import MissingError
 from .pods import logs, run_pod, wait_for_phase
 from .product_image import contents_of_pod
 from .registry import Registry, registry
@@ -160,7 +161,8 @@ def test_the_products_code_is_the_last_layer_and_a_small_one(product_archive: im
             with tarfile.open(fileobj=archive.extractfile(layer)) as files:
                 names.append({member.name for member in files if member.isfile()})
         assert archive.getmember(layers[-1]).size < 20_000_000
-    assert any(name.endswith("site-packages/jupyter_mlops/__init__.py") for name in names[-1])
+    for file in ("__init__.py", "image/Dockerfile"):
+        assert any(name.endswith(f"site-packages/jupyter_mlops/{file}") for name in names[-1])
     assert all("jupyter_mlops" in name or name == "opt/venv/bin/jupyter-mlops" for name in names[-1])
     assert not any("jupyter_mlops" in name for layer in names[:-1] for name in layer)
 
@@ -254,6 +256,10 @@ def workshop(product_archive: image.Image, tmp_path_factory: pytest.TempPathFact
                 names = run(["buildah", "images", "--format={{.Name}}:{{.Tag}}"], environment=environment).split()
                 ours = [name for name in names if name.startswith(f"{found.address}/")]
                 run(["buildah", "rmi", *ours], environment=environment)
+    except MissingError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
     except ClusterError as error:
         pytest.fail(str(error), pytrace=False)
 

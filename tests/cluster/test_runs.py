@@ -305,7 +305,8 @@ def test_a_cancelled_run_says_who_wanted_it_and_leaves_nothing_in_kubernetes(pla
     assert ended.state is RunState.CANCELLED
     assert ended.message == f"The run was cancelled by {ended.owner}."
     wait_for("nothing to be left", lambda: not place.objects(record), lambda: place.objects(record))
-    assert place.in_mlflow(record).info.status == "KILLED"
+    wait_for("MLflow to know", lambda: place.in_mlflow(record).info.status == "KILLED",
+             lambda: place.in_mlflow(record).info)  # fmt: skip
     assert "time.sleep(600)" in (place.runs.files(ended) / "executed.ipynb").read_text()
 
 

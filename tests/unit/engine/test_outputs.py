@@ -20,6 +20,10 @@ def keeper(tmp_path: Path) -> OutputKeeper:
     return made
 
 
+def tiny(text: str) -> dict[str, Any]:
+    return {"output_type": "display_data", "data": {"text/plain": text}, "metadata": {}}
+
+
 def text_of(outputs: list[Any], name: str = "stdout") -> str:
     return "".join(output["text"] for output in outputs if output.get("name") == name)
 
@@ -86,7 +90,7 @@ def test_a_million_tiny_outputs_are_a_flood_too(tmp_path: Path) -> None:
     keeper.start_cell(3)
     outputs: list[Any] = []
     for number in range(20_000):
-        output = v4.new_output("display_data", data={"text/plain": f"row {number}"})
+        output = tiny(f"row {number}")
         if keeper.display(output):
             outputs.append(output)
     assert len(outputs) == 1000
@@ -119,7 +123,7 @@ def test_all_cells_together_have_a_number_of_outputs(tmp_path: Path) -> None:
         for again in (False, True):
             if again:
                 keeper.clear()  # what is cleared counts no more
-            shown = [keeper.display(v4.new_output("display_data", data={"text/plain": "x"})) for _ in range(600)]
+            shown = [keeper.display(tiny("x")) for _ in range(600)]
         kept.append(sum(shown))
     assert kept == [600] * 8 + [200, 0]
 

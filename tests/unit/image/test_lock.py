@@ -53,9 +53,20 @@ def test_a_product_from_a_directory_is_a_project_also_where_the_environment_lack
 
 def test_for_gpus_the_extra_is_added_unless_the_lock_has_it() -> None:
     contents = contents_of(environment(*WHOLE), product=product(), gpu=True)
-    assert contents.additions == ("dask-cuda>=24.8", "nvidia-ml-py>=12.535")
+    assert contents.additions == ("dask-cuda[cu12]>=24.8", "nvidia-ml-py>=12.535")
     contents = contents_of(environment(*WHOLE, package("dask-cuda", "25.10.0")), product=product(), gpu=True)
     assert contents.additions == ("nvidia-ml-py>=12.535",)
+
+
+def test_for_gpus_the_cuda_bindings_of_the_locks_cuda_are_there() -> None:
+    # dask-cuda from 26 on imports cuda.core, which imports cuda.bindings, which only an extra brings.
+    bare = (*WHOLE, package("dask-cuda", "26.10.0"), package("nvidia-ml-py"), package("cuda-core", "1.2.2"))
+    assert contents_of(environment(*bare), product=product(), gpu=True).additions == ("cuda-core[cu12]==1.2.2",)
+    newer = environment(*bare, package("cupy-cuda13x"))
+    assert contents_of(newer, product=product(), gpu=True).additions == ("cuda-core[cu13]==1.2.2",)
+    whole = environment(*bare, package("cuda-bindings"))
+    assert contents_of(whole, product=product(), gpu=True).additions == ()
+    assert contents_of(environment(*bare), product=product()).additions == ()
 
 
 def test_packages_are_left_out_when_asked_by_any_spelling() -> None:
@@ -117,9 +128,14 @@ def test_the_base_has_the_environments_python(python: str, gpu: bool, lock: list
     assert default_base(contents_of(environment(*packages, python=python), product=product(), gpu=gpu)) == base
 
 
-def test_a_gpu_image_that_no_known_base_fits_asks_for_one() -> None:
-    contents = contents_of(environment(*WHOLE), product=product(), gpu=True)
-    with pytest.raises(UsageError, match=r"No CUDA image with Python 3\.11") as refused:
+@pytest.mark.parametrize(
+    ("python", "lock", "says"),
+    [("3.11.9", [], r"CUDA 12 and Python 3\.11"), ("3.12.1", ["cudf-cu13"], r"CUDA 13 and Python 3\.12")],
+)
+def test_a_gpu_image_that_no_known_base_fits_asks_for_one(python: str, lock: list[str], says: str) -> None:
+    packages = [*WHOLE, *(package(name) for name in lock)]
+    contents = contents_of(environment(*packages, python=python), product=product(), gpu=True)
+    with pytest.raises(UsageError, match=says) as refused:
         default_base(contents)
     assert "--base" in refused.value.hint
 

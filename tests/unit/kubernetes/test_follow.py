@@ -168,9 +168,27 @@ def test_an_api_server_that_is_away_is_told_once_and_again_when_it_is_back() -> 
     ]
 
 
-def test_a_login_that_has_expired_is_an_error_at_once() -> None:
+def test_a_refusal_that_stays_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "_FIRST_REFUSAL", 0.1)
     with pytest.raises(KubernetesError):
         list(stream(Script([lost(False, "kubernetes_login")])).events())
+    monkeypatch.setattr(follow, "REFUSED_PATIENCE", 0.1)
+    seen = (objects.job(), [], [])
+    with pytest.raises(KubernetesError):
+        list(stream(Script([seen, lost(False, "kubernetes_forbidden")])).events())
+
+
+def test_a_refusal_by_an_api_server_that_is_just_starting_is_waited_out() -> None:
+    refused = lost(False, "kubernetes_forbidden")
+    head = objects.running(name="head")
+    script = Script(
+        [(objects.job(), [head], []), refused, refused, (objects.job(), [ended(head)], [])],
+        {"head": [[*stamped(RUNNING), refused], [refused], stamped(RUNNING, DONE)]},
+    )
+    assert [text for text in told(list(stream(script).events())) if "Kubernetes" not in text] == [
+        "running",
+        "succeeded",
+    ]
 
 
 def test_a_new_attempt_is_told_and_the_stream_goes_on_with_its_pod() -> None:

@@ -221,8 +221,8 @@ def test_who_is_killed_while_recording_leaves_it_to_the_next(
 ) -> None:
     say(run_dir, NOBODY)
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom jupyter_mlops.worker import _one_at_a_time\n"
-        f"with _one_at_a_time(Path({str(run_dir)!r})):\n    print('held', flush=True)\n    time.sleep(600)"
+        "import sys, time\nfrom pathlib import Path\nfrom jupyter_mlops.worker import one_at_a_time\n"
+        f"with one_at_a_time(Path({str(run_dir)!r})):\n    print('held', flush=True)\n    time.sleep(600)"
     )
     holder = start(str(Path(sys.prefix) / "bin" / "python"), "-c", code, stdout=subprocess.PIPE, cwd=ROOT)
     assert holder.stdout.readline() == b"held\n"
