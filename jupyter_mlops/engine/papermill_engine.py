@@ -36,6 +36,7 @@ _LOG_EVENTS_PER_CELL = 256 * 1024
 """Characters of a cell's output that go out as events; the notebook and the file beside it hold more."""
 _IOPUB_PATIENCE = 24 * 3600
 """Seconds that outputs may come in after a cell has replied: a flood takes its time, and `_SILENCE` ends it."""
+_LOOK_AGAIN = 1.0
 _SILENCE = 30.0
 """Seconds without a message after which a cell that has replied is done, although the word of it got lost."""
 
@@ -291,21 +292,34 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
                 except CellExecutionComplete:
                     return
 
-    def _note_replies(self) -> None:
-        """Remember which requests have been answered."""
+    def _watch_shell(self) -> None:
+        """Remember which request was answered last, and look again when a wait for an answer takes long.
+
+        Nbclient writes to the same socket while it waits, for each output inside a widget. ZeroMQ then may not wake who
+        waits although the answer is there; asking anew shows it.
+        """
         assert self.kc is not None
         get_msg = self.kc.shell_channel.get_msg
 
-        async def get_noted(*args: Any, **kwargs: Any) -> Any:
-            message = await get_msg(*args, **kwargs)
-            self._replied = {message["parent_header"].get("msg_id")}
-            return message
+        async def look_again(timeout: float | None = None) -> Any:
+            waited = 0.0
+            while True:
+                turn = _LOOK_AGAIN if timeout is None else max(0.0, min(_LOOK_AGAIN, timeout - waited))
+                try:
+                    message = await get_msg(timeout=turn)
+                except Empty:
+                    waited += turn
+                    if timeout is not None and waited >= timeout:
+                        raise
+                else:
+                    self._replied = {message["parent_header"].get("msg_id")}
+                    return message
 
-        self.kc.shell_channel.get_msg = get_noted
+        self.kc.shell_channel.get_msg = look_again
 
     def papermill_execute_cells(self) -> None:
         """Papermill's loop, which also ends well when the kernel dies, hangs, or is told to stop."""
-        self._note_replies()
+        self._watch_shell()
         self._listening.kernel_ready(self)
         # The limit is that of a cell; nbclient would apply it to what is asked of the kernel between cells too.
         limit, self.timeout = self.timeout, None
