@@ -11,7 +11,7 @@ RUN = env -u PYTHONDONTWRITEBYTECODE PATH="$$(cd $(BIN) && pwd):$$PATH"
 PYTEST = $(RUN) pytest
 CHECKED = jupyter_mlops tests examples docs
 
-.PHONY: help venv demo ui lab test test-unit test-integration test-browser test-docs test-cluster test-gpu cluster-up \
+.PHONY: help venv demo ui lab test test-unit test-integration test-browser test-docs test-kubernetes test-cluster test-gpu cluster-up \
 	cluster-down lint format types contracts bench lock docs pictures clean chromium postgresql
 
 help: ## List these commands
@@ -53,7 +53,7 @@ ui: venv ## Open MLflow on the runs of this machine
 lab: venv ## Start JupyterLab on the examples
 	@$(RUN) jupyter lab --notebook-dir=examples
 
-test: lint types contracts test-unit test-integration test-browser test-docs test-cluster ## Every check that needs no GPU
+test: lint types contracts test-unit test-integration test-browser test-docs test-kubernetes ## Every check that needs no GPU
 
 test-unit: venv ## Fast tests of single rooms
 	@echo "==> Unit tests"
@@ -61,11 +61,11 @@ test-unit: venv ## Fast tests of single rooms
 
 test-integration: venv postgresql ## Real kernels, Dask clusters and MLflow servers
 	@echo "==> Integration tests"
-	@$(PYTEST) tests --ignore=tests/docs --ignore=tests/examples -m "integration and not browser and not gpu"
+	@$(PYTEST) tests --ignore=tests/docs --ignore=tests/examples -n 2 -m "integration and not browser and not gpu"
 
 test-browser: venv chromium ## A real Chromium on a real JupyterLab
 	@echo "==> Browser tests"
-	@$(PYTEST) tests -m "browser and not gpu"
+	@$(PYTEST) tests -m "browser and not pictures and not gpu"
 
 pictures: venv chromium ## Renew the pictures of the docs, by real runs in a real JupyterLab
 	@JUPYTER_MLOPS_SCREENSHOTS="$$PWD/docs/images" $(PYTEST) tests/browser/test_train_in_lab.py
@@ -74,7 +74,11 @@ test-docs: venv ## The documentation against the code, its blocks, and the examp
 	@echo "==> Documentation and examples"
 	@$(PYTEST) tests/docs tests/examples
 
-test-cluster: venv ## A real Kubernetes on this machine (Linux, root), or on JUPYTER_MLOPS_TEST_KUBECONFIG
+test-kubernetes: venv ## The part of test-cluster that make test runs: a run in a pod, rights, capacity, the cluster itself
+	@echo "==> Cluster tests, in part"
+	@$(RUN) python -m tests.cluster test -k "test_cluster or test_capacity or test_rights or one_pod or failed_cell"
+
+test-cluster: venv ## Everything on a real Kubernetes on this machine (Linux, root), or on JUPYTER_MLOPS_TEST_KUBECONFIG
 	@echo "==> Cluster tests"
 	@$(RUN) python -m tests.cluster test
 

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cluster.client import STATE_FILE
 from ..config import MLOps, load_config
 from ..errors import MLOpsError
 from ..events import MIRROR_VARIABLE, Event, EventWriter, MetricEvent, NoticeEvent, RunEvent
@@ -202,6 +203,8 @@ class _Execution:
                 _end_kernel(manager, kernel, self.stopper)
                 if self.monitor is not None:
                     self.monitor.stop()
+                with suppress(OSError):  # a kernel that was killed leaves word of a Dask cluster that is gone
+                    (self.run_dir / STATE_FILE).unlink()
 
     def _raise_if_stopped(self) -> None:
         if self.stopper.reason is not None:

@@ -100,23 +100,23 @@ class OutputKeeper:
         cut.add(text[len(head) :])
         return text
 
-    def display(self, output: Any, *, display_id: str | None = None) -> bool:
-        """A display or result: large payloads are replaced by a line that names their file.
+    @property
+    def is_full(self) -> bool:
+        """Whether the cell may keep no further display or result; `leave_out` keeps their texts."""
+        over = self._cell > self._cell_limit + _SLACK or self._total > self._total_limit + _SLACK
+        return over or not self._has_place()
+
+    def display(self, output: Any, *, display_id: str | None = None) -> None:
+        """A display or result as the notebook may keep it: large payloads become a line that names their file.
 
         Args:
-            output: Changed to what the notebook may keep.
+            output: Changed.
             display_id: Of one that is shown again and again: its file is written over.
-
-        Returns:
-            Whether the notebook may keep it at all; its text is in a file if not.
         """
         data = self._redactor.data(dict(output["data"]))
         if output.get("metadata"):
             output["metadata"] = type(output["metadata"])(self._redactor.data(output["metadata"]))
         sizes = {mime: _size(value) for mime, value in data.items()}
-        if self._is_over() or not self._has_place():
-            self.leave_out(str(data.get("text/plain", "")))
-            return False
         self._begin_piece()
         room = self._room()
         if sum(sizes.values()) > room:
@@ -129,7 +129,6 @@ class OutputKeeper:
             data["text/plain"] = "\n".join([*notices, *([short] if short else [])])
         output["data"] = type(output["data"])(data) if isinstance(output["data"], dict) else data
         self._take(sum(_size(value) for value in data.values()))
-        return True
 
     def replaced(self, output: Any, *, in_this_cell: bool) -> None:
         """What an output took that another is now put in the place of."""
@@ -138,11 +137,10 @@ class OutputKeeper:
         self._pieces_in_cell -= in_this_cell
 
     def widget(self, content: Any) -> bool:
-        """An output that goes into a widget: whether it may be kept; its text is in a file if not."""
+        """An output that goes into a widget: whether it may be kept; if not, its text is left out."""
         size = _COST + _size(content)
         if size > self._room() or not self._has_place():
-            data = content.get("data")
-            self.leave_out(str(content.get("text") or (data.get("text/plain", "") if isinstance(data, dict) else "")))
+            self.leave_out(content)
             return False
         self._begin_piece()
         self._take(size - _COST)
@@ -152,8 +150,10 @@ class OutputKeeper:
         """JSON-like data with secrets masked."""
         return self._redactor.data(value)
 
-    def leave_out(self, text: str) -> None:
-        """Keep the text of an output in a file alone."""
+    def leave_out(self, content: Any) -> None:
+        """Keep the text of an output, given by its message, in a file alone."""
+        data = content.get("data")
+        text = self._redactor.text(str(content.get("text") or (data.get("text/plain", "") if data else "")))
         path = self._file(self._directory / f"cell-{self._cell_number}-more.log")
         with path.open("a" if self._left_out else "w", encoding="utf-8", errors="replace") as file:
             file.write(text if text.endswith("\n") else text + "\n")
@@ -207,9 +207,6 @@ class OutputKeeper:
         self._pieces += 1
         self._pieces_in_cell += 1
         self._take(_COST)
-
-    def _is_over(self) -> bool:
-        return self._cell > self._cell_limit + _SLACK or self._total > self._total_limit + _SLACK
 
     def _take(self, size: int, *, cell: bool = True) -> None:
         if cell:

@@ -401,6 +401,9 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
             text = self._keeper.stream(outs, content["name"], content["text"])
             self._log(content["name"], text, cell_index)
             return outs[-1] if outs else None
+        if msg["msg_type"] != "error" and self._keeper.is_full:
+            self._keeper.leave_out(content)
+            return None
         found = super().output(outs, msg, display_id, cell_index)
         if found is None:
             return None
@@ -408,15 +411,10 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
             self._keeper.error(found)
             self._log("stderr", f"{found['ename']}: {found['evalue']}\n", cell_index)
             return found
-        kept = self._keeper.display(found, display_id=display_id)
+        self._keeper.display(found, display_id=display_id)
         text = found["data"].get("text/plain")
-        if kept and isinstance(text, str):
+        if isinstance(text, str):
             self._log("stdout", text + "\n", cell_index)
-        if not kept:
-            outs.pop()
-            if display_id:
-                self._display_id_map[display_id][cell_index].pop()
-            return None
         return found
 
     def handle_comm_msg(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
@@ -456,8 +454,7 @@ class MLOpsClient(PapermillNotebookClient):  # type: ignore[misc]
             for cell, output in places:
                 self._keeper.replaced(output, in_this_cell=cell == self.nb_man.current)
             shown = {"output_type": "display_data", "data": data, "metadata": msg["content"].get("metadata") or {}}
-            if not self._keeper.display(shown, display_id=display_id):
-                shown["data"] = {"text/plain": "[left out]"}
+            self._keeper.display(shown, display_id=display_id)
             msg["content"].update(data=shown["data"], metadata=shown["metadata"])
         super()._update_display_id(display_id, msg)
 

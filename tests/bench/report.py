@@ -91,6 +91,8 @@ def write(results: Results, directory: Path) -> list[Path]:
     text, data, picture = (directory / f"bench.{suffix}" for suffix in ("md", "json", "png"))
     text.write_text(tables(results), encoding="utf-8")
     data.write_text(json.dumps(asdict(results), indent=1), encoding="utf-8")
+    if not results.runs:
+        return [text, data]
     _picture(results, picture)
     return [text, data, picture]
 

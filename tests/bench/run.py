@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 if __package__ in (None, ""):  # run as a file
@@ -31,37 +32,41 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=_positive, default=9, help="how often each is measured (default: 9)")
     parser.add_argument("--quick", action="store_true", help="one round of one notebook, to see that it works")
     chosen = parser.parse_args(arguments)
+    results = report.Results(about=report.about_this_machine())
     with tempfile.TemporaryDirectory(prefix="mlops-bench-") as root:
         try:
-            found = measured(Path(root).resolve(), rounds=1 if chosen.quick else chosen.rounds, quick=chosen.quick)
+            # Written as it comes: what was measured before an interruption is not lost.
+            for _ in measured(Path(root).resolve(), results, rounds=chosen.rounds, quick=chosen.quick):
+                results.about["load_after"] = report.about_this_machine()["load"]
+                files = report.write(results, chosen.output)
         except contestants.BenchError as error:
             sys.stderr.write(f"{error}\n")
             return 1
-    sys.stdout.write(f"{report.tables(found)}\n")
-    for path in report.write(found, chosen.output):
+    sys.stdout.write(f"{report.tables(results)}\n")
+    for path in files:
         sys.stdout.write(f"{path}\n")
     return 0
 
 
-def measured(root: Path, *, rounds: int, quick: bool) -> report.Results:
-    """Everything, measured in this empty directory.
+def measured(root: Path, results: report.Results, *, rounds: int, quick: bool) -> Iterator[None]:
+    """Measure everything in this empty directory, into `results`; yields whenever a part of it is complete.
 
     Raises:
         BenchError: a contestant failed.
     """
     place = contestants.Place(root, orphans_come_here=contestants.adopt_orphans())
-    results = report.Results(about=report.about_this_machine())
-    warm_up = 0 if quick else 1
+    rounds, warm_up = (1, 0) if quick else (rounds, 1)
     make_database(place.data)
     results.start_ups = in_turns(contestants.start_ups(place), rounds=rounds, warm_up=warm_up, told=_tell)
+    yield
     for title in list(NOTEBOOKS)[: 1 if quick else None]:
         _tell(title)
         with contestants.contestants(place, title) as everyone:
             results.runs[title] = in_turns(everyone, rounds=rounds, warm_up=warm_up, told=_tell)
+        yield
     _tell("the very first run")
     results.first_ever = [contestants.very_first(place, number) for number in range(1 if quick else 3)]
-    results.about["load_after"] = report.about_this_machine()["load"]
-    return results
+    yield
 
 
 def make_database(data: Path) -> None:

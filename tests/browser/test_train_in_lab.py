@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.pictures]
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "classification.ipynb"
 TRAIN = "%load_ext jupyter_mlops\n%mlops train -p learning_rate=0.01"

@@ -499,7 +499,7 @@ def test_hostile_parameters_arrive_as_they_are(runs: Runs, run_notebook: Callabl
     values = {"texts": HOSTILE, "nested": {text[:20]: [text[:50]] for text in HOSTILE}, **numbers}
     out = tmp_path / "out.json"
     record = run_notebook(
-        ("texts = []\nnested = {}\nnan = 0.0\ninf = []\nnone = 1\nyes = False", "parameters"),
+        ("texts = []\nnested = {}\nnan = 0.0\ninf = []\nnone: int | None = 1\nyes = False", "parameters"),
         f"import json\nopen({str(out)!r}, 'w').write(json.dumps([texts, nested, nan, inf, none, yes]))",
         parameters=values,
     )

@@ -11,7 +11,7 @@ import pytest
 
 from tests.bench.contestants import FLOOR, NBCONVERT, OURS, OURS_WARM, PAPERMILL, PAPERMILL_API, PAPERMILL_WARM, Place
 from tests.bench.measure import Contestant, Sample, Summary, differences, in_turns, ratios, stages, summary
-from tests.bench.report import Results, tables
+from tests.bench.report import Results, tables, write
 
 RUN = Path(__file__).parents[1] / "bench" / "run.py"
 
@@ -99,6 +99,17 @@ def test_a_promise_that_is_missed_is_said_to_be() -> None:
     text = tables(found)
     assert "%load_ext jupyter_mlops: 0.100 (0.100 to 0.100) s over bare IPython; the goal is 0.15 s: kept" in text
     assert "jupyter mlops --help: 0.400 (0.400 to 0.400) s; the goal is 0.3 s: missed" in text
+
+
+def test_what_was_measured_before_an_interruption_is_written(tmp_path: Path) -> None:
+    found = results()
+    found.runs = {}
+    found.start_ups = {"bare IPython": [Sample(0.5)], "IPython, %load_ext jupyter_mlops": [Sample(0.6)],
+                       "jupyter mlops --help": [Sample(0.2)]}  # fmt: skip
+    files = write(found, tmp_path / "out")
+    assert [path.name for path in files] == ["bench.md", "bench.json"]
+    assert "kept" in files[0].read_text()
+    assert json.loads(files[1].read_text())["start_ups"]["bare IPython"][0]["end"] == 0.5
 
 
 def test_a_command_that_fails_is_not_measured(tmp_path: Path) -> None:
