@@ -233,13 +233,18 @@ def _build(
             f"--file={dockerfile}", *options, context,
         )  # fmt: skip
         buildah("push", tag, f"docker-archive:{target}:{tag}")
-        # Layers of stages that are in no image make the next build quick.
+        # What earlier builds of this image share with it, and layers of stages that are in no image, make the next one
+        # quick; the rest goes.
+        names = buildah("images", "--format={{.Name}}:{{.Tag}}").split()
+        earlier = [name for name in names if name.rpartition(":")[0] == tag.rpartition(":")[0] and name != tag]
+        if earlier:
+            buildah("rmi", *earlier)
         if int(run(["du", "--summarize", "--block-size=1", CACHE / "buildah"]).split()[0]) > _MOST_LAYERS:
             buildah("rmi", "--prune")
 
 
 @contextmanager
-def _buildah() -> Iterator[tuple[Callable[..., None], Path]]:
+def _buildah() -> Iterator[tuple[Callable[..., str], Path]]:
     """Buildah with a storage of ours, so that layers are reused and nothing of the machine's own is touched.
 
     Yields:
@@ -255,8 +260,8 @@ def _buildah() -> Iterator[tuple[Callable[..., None], Path]]:
         environment = {"CONTAINERS_CONF": str(settings), "TMPDIR": str(scratch)}
         storage = [f"--root={CACHE / 'buildah'}", f"--runroot={scratch / 'running'}", "--storage-driver=overlay"]
 
-        def buildah(*arguments: str | Path) -> None:
-            _run_apart(["buildah", *storage, *arguments], environment)
+        def buildah(*arguments: str | Path) -> str:
+            return _run_apart(["buildah", *storage, *arguments], environment)
 
         try:
             yield buildah, scratch
@@ -264,7 +269,7 @@ def _buildah() -> Iterator[tuple[Callable[..., None], Path]]:
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _run_apart(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
+def _run_apart(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> str:
     """Run what mounts, so that its mounts and processes end with it even when we are killed."""
     apart = ["unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child"]
-    run([*apart, *command], environment=environment)
+    return run([*apart, *command], environment=environment)
