@@ -61,7 +61,7 @@ test-unit: venv ## Fast tests of single rooms
 
 test-integration: venv postgresql ## Real kernels, Dask clusters and MLflow servers
 	@echo "==> Integration tests"
-	@$(PYTEST) tests --ignore=tests/docs --ignore=tests/examples -n 2 -m "integration and not browser and not gpu"
+	@$(PYTEST) tests --ignore=tests/docs --ignore=tests/examples -n 2 --dist loadfile -m "integration and not browser and not gpu"
 
 test-browser: venv chromium ## A real Chromium on a real JupyterLab
 	@echo "==> Browser tests"

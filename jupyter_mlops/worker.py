@@ -163,7 +163,7 @@ def record_death(run_dir: Path, how: str, *, told_to_stop: bool = False) -> bool
     """
     from .engine.execute import CANCEL_FILE, cancel_outcome
     from .engine.outcome import Outcome
-    from .engine.publish import queue_publication, recorded_outcome
+    from .engine.publish import EXECUTED_NOTEBOOK, queue_publication, recorded_outcome
     from .events import EventWriter, RunEvent, read_events
     from .spec import FailureCode, RunState
 
@@ -182,6 +182,9 @@ def record_death(run_dir: Path, how: str, *, told_to_stop: bool = False) -> bool
             )  # fmt: skip
         known = [event for event in read_events(run_dir) if isinstance(event, RunEvent)]
         facts = known[-1].model_dump(include={"mlflow_run_id", "mlflow_url", "total_cells"}) if known else {}
+        for unfinished in run_dir.glob(f".{EXECUTED_NOTEBOOK}.*"):
+            with contextlib.suppress(OSError):
+                unfinished.unlink()
         queue_publication(run_dir)
         writer = EventWriter(run_dir)
         try:

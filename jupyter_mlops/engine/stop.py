@@ -65,7 +65,7 @@ class Stopper:
 
     def _end_kernel(self) -> None:
         self._kernel_there.wait()
-        if self._kernel is None:
+        if self._kernel is None or self._kernel_done.is_set():
             return
         if not self._at_once:
             with contextlib.suppress(psutil.Error, OSError):

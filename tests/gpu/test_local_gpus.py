@@ -16,8 +16,12 @@ from jupyter_mlops.events import ResourceEvent
 from jupyter_mlops.runs import Runs
 from jupyter_mlops.spec import FailureCode, RunState
 from tests.integration.test_dask import HEAD
-from tests.integration.test_faults import nothing_is_left, until
-from tests.integration.test_runs import executed, outputs_text
+from tests.integration.watching import (
+    executed,
+    nothing_is_left,
+    outputs_text,
+    until,
+)
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(600)]
 

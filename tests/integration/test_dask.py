@@ -20,8 +20,15 @@ from jupyter_mlops.runs import Runs
 from jupyter_mlops.spec import FailureCode, RunState
 
 from .conftest import processes_of
-from .test_faults import cell_runs, engine_of, nothing_is_left, start, until
-from .test_runs import executed, outputs_text
+from .watching import (
+    cell_runs,
+    engine_of,
+    executed,
+    nothing_is_left,
+    outputs_text,
+    start,
+    until,
+)
 
 pytestmark = pytest.mark.integration
 

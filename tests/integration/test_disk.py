@@ -21,8 +21,10 @@ from jupyter_mlops.store.database import Store
 from tests.unit.store.cases import spec
 
 from .conftest import processes_of
-from .test_faults import until
-from .test_runs import outputs_text
+from .watching import (
+    outputs_text,
+    until,
+)
 
 pytestmark = pytest.mark.integration
 

@@ -16,8 +16,14 @@ from jupyter_mlops.events import NoticeEvent
 from jupyter_mlops.runs import Runs
 from jupyter_mlops.spec import RunState
 
-from .test_faults import cell_runs, engine_of, start, until
-from .test_runs import executed, outputs_text
+from .watching import (
+    cell_runs,
+    engine_of,
+    executed,
+    outputs_text,
+    start,
+    until,
+)
 
 pytestmark = pytest.mark.integration
 

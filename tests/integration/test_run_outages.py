@@ -16,8 +16,13 @@ from jupyter_mlops.spec import FailureCode, RunState
 
 from .mlflow_server import MLflowServer, mlflow_server
 from .proxy import Proxy
-from .test_faults import cell_runs, nothing_is_left, until
-from .test_runs import executed, outputs_text
+from .watching import (
+    cell_runs,
+    executed,
+    nothing_is_left,
+    outputs_text,
+    until,
+)
 
 pytestmark = pytest.mark.integration
 

@@ -16,19 +16,9 @@ from jupyter_mlops.events import CellEvent, LogEvent, MetricEvent, ResourceEvent
 from jupyter_mlops.runs import Runs
 from jupyter_mlops.spec import FailureCode, RunState
 
+from .watching import executed, outputs_text
+
 pytestmark = pytest.mark.integration
-
-
-def executed(runs: Runs, record) -> nbformat.NotebookNode:
-    return nbformat.read(runs.files(record) / "executed.ipynb", as_version=4)
-
-
-def outputs_text(nb: nbformat.NotebookNode) -> str:
-    return "".join(
-        output.get("text", "") or str(output.get("data", {}).get("text/plain", ""))
-        for cell in nb.cells
-        for output in cell.get("outputs", [])
-    )
 
 
 def client(runs: Runs):

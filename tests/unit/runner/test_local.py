@@ -146,10 +146,12 @@ def test_the_record_keeps_what_the_run_had_learned(runner: LocalRunner, run_dir:
     writer.close()
     with (run_dir / "events.jsonl").open("ab") as file:
         file.write(b'{"type":"run","state":"succ')  # torn by the kill
+    (run_dir / ".executed.ipynb.x7f").write_text("{")
     say(run_dir, NOBODY)
     runner.reconcile(RUN_ID)
     (end,) = ends(run_dir)
     assert (end.mlflow_run_id, end.mlflow_url, end.total_cells) == ("m1", "http://x/#m1", 7)
+    assert not (run_dir / ".executed.ipynb.x7f").exists()
 
 
 def test_a_run_of_another_machine_is_judged_only_after_a_long_silence(runner: LocalRunner, run_dir: Path) -> None:
