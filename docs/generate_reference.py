@@ -1,4 +1,4 @@
-"""Writes `docs/reference/{cli,settings,events,errors}.md` from the code, so that they say what the code does.
+"""Writes `docs/reference/{cli,settings,events,errors,rest}.md` from the code, so that they say what the code does.
 
 `make docs` runs it. `tests/docs` fails when a page is not what this would write, or when something in the
 code has no words.
@@ -10,6 +10,7 @@ import inspect
 import re
 import types
 import typing
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -282,6 +283,54 @@ def error_page() -> str:
     )
 
 
+def rest_page() -> str:
+    """The REST interface and the websocket, from the routes and their models."""
+    from jupyter_mlops.server import event_socket, routes
+
+    parts = [
+        MARK,
+        "# REST\n",
+        "The server extension answers under `/mlops` of every Jupyter server that has jupyter-mlops installed, with "
+        "that server's login, rights and XSRF check. `GET /mlops/openapi.json` describes the same for programs.\n",
+        "Rights are asked of the server's authorizer: the resource and the action stand with each path. Every answer "
+        "that is no success is a Problem. Numbers that JSON lacks are the strings `NaN`, `Infinity`, `-Infinity`.\n",
+    ]
+    shown: list[type[BaseModel]] = []
+    for route in routes.ROUTES:
+        parts += [
+            f"## {route.method} /mlops{route.path}\n",
+            f"{route.summary} (`{route.action}` on `{route.resource}`)\n",
+        ]
+        if route.query is not None and route.query.model_fields:
+            parts += ["Query:\n", _model_table(route.query)]
+        if route.body is not None:
+            parts += ["Body, a JSON object:\n", _model_table(route.body)]
+        parts += [f"Answer, status {route.status}: {_kind(route.answer)}.\n"]
+        shown += [model for model in _models(route.answer) if model not in shown]
+    parts += ["## /mlops/events\n", "A websocket.\n", (inspect.getdoc(event_socket) or "").partition("\n\n")[2] + "\n"]
+    problem = routes.models.Problem
+    for model in (problem, *shown):
+        parts += [f"## {model.__name__}\n", f"{_prose(_summary(model))}\n", _model_table(model)]
+    return "\n".join(parts)
+
+
+def _models(kind: Any) -> list[type[BaseModel]]:
+    """The models in a type, and those in their fields."""
+    from pydantic import BaseModel
+
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return [kind, *(model for field in kind.model_fields.values() for model in _models(field.annotation))]
+    return [model for part in typing.get_args(kind) for model in _models(part)]
+
+
+def _kind(kind: Any) -> str:
+    return (
+        f"a list of {kind.__args__[0].__name__}"
+        if typing.get_origin(kind) is list
+        else ("a JSON object" if typing.get_origin(kind) is dict else kind.__name__)
+    )
+
+
 def _summary(thing: object) -> str:
     return (inspect.getdoc(thing) or "").split("\n\n")[0]
 
@@ -332,6 +381,10 @@ def _annotation(kind: Any) -> str:
         return " | ".join(_annotation(part) for part in parts)
     if origin in (tuple, list):
         return f"array of {_annotation(parts[0])}"
+    if origin is dict:
+        return f"object of {_annotation(parts[1])}"
+    if origin is typing.Annotated:
+        return _annotation(parts[0])
     return JSON_NAMES.get(kind) or str(kind.__name__)
 
 
@@ -341,6 +394,8 @@ JSON_NAMES: dict[Any, str] = {
     float: "number",
     bool: "boolean",
     type(None): "null",
+    Any: "any",
+    datetime: "ISO 8601 moment",
 }
 
 
@@ -365,7 +420,13 @@ def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
-PAGES = {"cli.md": cli, "settings.md": settings, "events.md": event_pages, "errors.md": error_page}
+PAGES = {
+    "rest.md": rest_page,
+    "cli.md": cli,
+    "settings.md": settings,
+    "events.md": event_pages,
+    "errors.md": error_page,
+}
 
 
 def main() -> None:

@@ -26,5 +26,17 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    """jupyter_server's hook: the module that it loads."""
+    return [{"module": "jupyter_mlops"}]
+
+
+def _load_jupyter_server_extension(server: Any) -> None:
+    """jupyter_server's hook: put the REST interface and the websocket into this server."""
+    from .server.extension import load
+
+    load(server)
+
+
 def __dir__() -> list[str]:
     return sorted(__all__)

@@ -22,6 +22,7 @@ Each has a sentence for the person (`str(error)`), a `code` for machines that is
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -46,11 +47,20 @@ class MLOpsError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         # IPython's hook: a person who mistyped a magic reads the sentence, not our stack.
-        return [f"{self.message}\n{self.hint}".strip()]
+        return [as_magic(f"{self.message}\n{self.hint}".strip())]
 
     def as_dict(self) -> dict[str, str]:
         """The error as the wire carries it."""
         return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+def as_magic(text: str) -> str:
+    """What is said to somebody in a terminal, for somebody in a notebook: there the commands are magics.
+
+    Args:
+        text: A message or hint that may name commands (`jupyter mlops runs`).
+    """
+    return re.sub(r"(?<!\S)(`?)jupyter mlops (?=[a-z])", r"\1%mlops ", text)
 
 
 class UsageError(MLOpsError):

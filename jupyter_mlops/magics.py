@@ -78,7 +78,7 @@ class NotebookFront:
         """The core, with the configuration of the files."""
         from .runs import Runs
 
-        return Runs()
+        return Runs(front="notebook")
 
     def notebook(self, given: str | None) -> Path:
         """The notebook given, else this one."""
@@ -112,10 +112,11 @@ class NotebookFront:
         """Plain lines under the cell."""
         import click
 
+        from .errors import as_magic
         from .progress.state import printable
 
         for line in lines:
-            click.echo(printable(line))
+            click.echo(printable(as_magic(line)))
 
     def show(self, renderable: Any, html: str | None = None) -> None:
         """HTML where the core has some, else rich's own rendering for notebooks."""

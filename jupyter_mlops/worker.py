@@ -63,6 +63,7 @@ def supervise(
     *,
     command: Sequence[str] | None = None,
     pass_fds: tuple[int, ...] = (),
+    waiting: subprocess.Popen[bytes] | None = None,
     before_stop: Callable[[], None] = lambda: None,
     after_engine: Callable[[], None] = lambda: None,
     patience: float = _STOP_PATIENCE,
@@ -73,6 +74,7 @@ def supervise(
         run_dir: The run's directory.
         command: What starts the engine instead of this module.
         pass_fds: Open files that the engine shall have too.
+        waiting: An engine that was started before and has been told of this run; then nothing else is started.
         before_stop: Called once, in a thread, when this process was told to stop and before the engine is; it may
             leave word of why in `cancel.json`.
         after_engine: Called when the engine is gone, before everything that is left of the run is ended.
@@ -81,6 +83,8 @@ def supervise(
     Returns:
         See `main`.
     """
+    if waiting is None and (given_up := _recorded_state(run_dir)) is not None:
+        return _exit_code(given_up.value)  # whoever looked took it for never started, and may have started another
     write_process_file(run_dir, os.getpid())
     become_subreaper()
     engine: subprocess.Popen[bytes] | None = None
@@ -103,7 +107,7 @@ def supervise(
     teller = threading.Thread(target=tell_engine, name="mlops-stop", daemon=True)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, pass_on)
-    engine = subprocess.Popen(
+    engine = waiting or subprocess.Popen(
         list(command or (sys.executable, "-m", "jupyter_mlops.worker", str(run_dir), "--engine")),
         stdin=subprocess.DEVNULL,
         pass_fds=pass_fds,
@@ -326,10 +330,29 @@ def _engine(run_dir: Path) -> int:
     from .engine.execute import execute_run
 
     outcome = execute_run(run_dir, parent_pid=os.getppid())
+    publish_last_event(run_dir)
     sys.stdout.flush()
     sys.stderr.flush()
     # Not sys.exit: a thread of a library that does not end would keep a finished run alive.
     os._exit(_exit_code(outcome.state.value))
+
+
+def publish_last_event(run_dir: Path) -> None:
+    """Send MLflow the run's events once more, now that the last one is written; what cannot be sent is let be."""
+    from .config import load_config
+    from .engine.publish import PENDING_FILE, publish_events
+    from .errors import MLOpsError
+    from .events import RunEvent, read_events
+    from .spec import RunSpec
+
+    known = [event.mlflow_run_id for event in read_events(run_dir) if isinstance(event, RunEvent)]
+    if not known or known[-1] is None or (run_dir / PENDING_FILE).exists():
+        return
+    config = load_config()
+    with contextlib.suppress(MLOpsError):  # the record in MLflow says the same, only its list of events ends early
+        publish_events(
+            run_dir, known[-1], uri=config.mlflow_uri_of(RunSpec.read(run_dir).tracking_uri), wait=config.mlflow_wait
+        )
 
 
 def _publish(run_dir: Path) -> int:

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from ..config import MLOps
     from ..kubernetes.api import Api
     from ..kubernetes.rights import Subject
-    from ..kubernetes.survey import Survey
-    from ..profile import Profile
 
 
 def _front(ctx: click.Context) -> Any:
@@ -29,17 +27,13 @@ def capacity(ctx: click.Context, name: str | None, as_json: bool) -> None:
 
     Without --profile it is that of the default profile, or of the only one on Kubernetes.
     """
-    from ..kubernetes.api import Api
-    from ..kubernetes.survey import survey
+    from ..kubernetes.survey import survey_of
     from .tables import capacity_table
 
     here = _front(ctx)
-    config = here.runs.config
-    profile = kubernetes_profile(config, name)
-    resources = {each.gpu_resource for each in config.all_profiles().values() if each.runner == "kubernetes"}
-    found = survey(Api(profile.context, profile.namespace), resources=resources)
+    found = survey_of(here.runs.config, name)
     if as_json:
-        here.data(_capacity_data(found))
+        here.data(found.as_dict())
         return
     if found.capacity.kinds:
         here.show(capacity_table(found.capacity))
@@ -121,34 +115,10 @@ def doctor(ctx: click.Context, name: str | None, as_json: bool) -> None:
         ctx.exit(1)
 
 
-def kubernetes_profile(config: MLOps, name: str | None) -> Profile:
-    """The profile whose Kubernetes is meant.
-
-    Raises:
-        ProfileError: there is none, there are several, or the one named is not on Kubernetes.
-    """
-    from ..errors import ProfileError
-
-    chosen = config.profile(name)
-    if chosen.runner == "kubernetes":
-        return chosen
-    others = [each for each in config.all_profiles().values() if each.runner == "kubernetes"]
-    listed = f"Profiles on Kubernetes: {', '.join(each.name for each in others)}."
-    if name is not None:
-        hint = listed if others else "Set one up with 'runner': 'kubernetes' in c.MLOps.profiles."
-        raise ProfileError(f"The profile '{name}' is not on Kubernetes.", hint=hint)
-    if not others:
-        raise ProfileError(
-            "No profile is on Kubernetes.", hint="Set one up with 'runner': 'kubernetes' in c.MLOps.profiles."
-        )
-    if len({(each.context, each.namespace) for each in others}) > 1:
-        raise ProfileError("Several profiles are on Kubernetes.", hint=f"Name one with --profile. {listed}")
-    return others[0]
-
-
 def _api(config: MLOps, namespace: str | None) -> Api:
     from ..errors import ProfileError
     from ..kubernetes.api import Api
+    from ..kubernetes.survey import kubernetes_profile
 
     try:
         profile = kubernetes_profile(config, None)
@@ -180,20 +150,6 @@ def _subject(
                 raise UsageError(f"The {kind.lower()}'s name is empty.")
             return Subject(kind, given)
     return None
-
-
-def _capacity_data(found: Survey) -> dict[str, Any]:
-    from dataclasses import fields
-
-    kinds = []
-    for kind in found.capacity.kinds:
-        told = {each.name: getattr(kind, each.name) for each in fields(kind) if each.name != "uses"}
-        told["uses"] = [
-            {"what": use.holder.what, "owner": use.holder.owner, "is_run": use.holder.is_run, "count": use.count}
-            for use in kind.uses
-        ]
-        kinds.append(told)
-    return {"host": found.host, "namespace": found.namespace, "kinds": kinds, "missing": list(found.missing)}
 
 
 def _listed(words: tuple[str, ...]) -> str:

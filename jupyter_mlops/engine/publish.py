@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..config import MLOps
-from ..events import RunEvent, read_events
+from ..events import EVENTS_FILE, RunEvent, read_events
 from ..redact import Redactor
 from ..spec import FailureCode, RunSpec, RunState
 from .outcome import Outcome
@@ -66,6 +66,18 @@ def queue_publication(run_dir: Path) -> None:
         (run_dir / PENDING_FILE).touch()
 
 
+def publish_events(run_dir: Path, mlflow_run_id: str, *, uri: str, wait: float) -> None:
+    """Send the events once more: when the results were sent, the last one was not written yet.
+
+    Raises:
+        TrackingError: MLflow is away or refuses.
+    """
+    from ..tracking.artifacts import Artifact, upload
+    from ..tracking.connection import connect
+
+    upload(connect(uri, wait), mlflow_run_id, [Artifact(EVENTS_FILE, run_dir / EVENTS_FILE)])
+
+
 def recorded_outcome(run_dir: Path) -> Outcome | None:
     """How the run ended, from its events; None while it has not."""
     found: RunEvent | None = None
@@ -89,7 +101,7 @@ def publish_recorded(run_dir: Path, config: MLOps) -> None:
 
 
 def publish_pending(config: MLOps, *, told: Callable[[str], None]) -> int:
-    """Publish every run of the data directory that is waiting.
+    """Publish every run of the data directory that has ended and is waiting.
 
     Args:
         config: Says where.
@@ -103,6 +115,8 @@ def publish_pending(config: MLOps, *, told: Callable[[str], None]) -> int:
     left = 0
     for marker in sorted((config.data_path / "runs").glob(f"*/{PENDING_FILE}")):
         try:
+            if recorded_outcome(marker.parent) is None:  # it is about to end, and says itself how
+                continue
             publish_recorded(marker.parent, config)
             told(f"{marker.parent.name}: sent")
         except (MLOpsError, OSError, ValueError, json.JSONDecodeError) as error:

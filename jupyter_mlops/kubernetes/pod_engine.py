@@ -2,6 +2,7 @@
 
 `--engine` fetches the run, compares versions, executes it and sends what came of it. `--cancelled-by` prints who wants
 it to end. `--end-workers` tells the other pods that it is over. `--send` sends what MLflow did not take before.
+`--retire` is a worker pod's: its Dask workers hand their data to the others.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import MLOpsError, SnapshotError, TrackingError
 from ..events import EventWriter, NoticeEvent, RunEvent, read_events
@@ -47,6 +48,7 @@ def main(errand: str) -> int:
         "--cancelled-by": _print_cancelled_by,
         "--end-workers": _end_workers,
         "--send": _send,
+        "--retire": _retire,
     }[errand](prepare_run_dir(os.environ))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -206,9 +208,9 @@ def _send(run_dir: Path) -> int:
 
 
 def _send_events(run_dir: Path, config: MLOps) -> None:
-    from .transport import send_events
+    from ..engine.publish import publish_events
 
-    send_events(_mlflow_run_id(), run_dir, uri=config.mlflow_uri(), wait=config.mlflow_wait)
+    publish_events(run_dir, _mlflow_run_id(), uri=config.mlflow_uri(), wait=config.mlflow_wait)
     (run_dir / SENT_FILE).touch()
 
 
@@ -237,6 +239,21 @@ def _end_workers(_run_dir: Path) -> int:
     client.run(_leave_word, end_of_run_file())
     client.shutdown()
     return 0
+
+
+def _retire(_run_dir: Path) -> int:
+    from distributed import Client
+
+    client = Client(timeout=5, set_as_default=False)
+    mine = client.run_on_scheduler(_workers_of, os.environ[contract.POD_NAME_VARIABLE])
+    client.retire_workers(workers=mine)
+    return 0
+
+
+def _workers_of(pod: str, dask_scheduler: Any = None) -> list[str]:
+    """Addresses of the Dask workers of a pod: one is named by it, several by it and a number."""
+    workers = dask_scheduler.workers.values()
+    return [each.address for each in workers if str(each.name) == pod or str(each.name).startswith(f"{pod}-")]
 
 
 def _leave_word(file: str) -> None:

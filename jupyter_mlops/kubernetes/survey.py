@@ -6,14 +6,16 @@ What one may not read is left out and named, never an error. Knows no run and no
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from ..errors import KubernetesError
+from ..errors import KubernetesError, ProfileError
 from .capacity import Capacity, capacity
 from .rights import RIGHTS, Right, Subject, subject_of
 
 if TYPE_CHECKING:
+    from ..config import MLOps
+    from ..profile import Profile
     from .api import Api
 
 Things = list[dict[str, Any]]
@@ -35,6 +37,59 @@ class Survey:
     namespace: str
     capacity: Capacity
     missing: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The survey as JSON carries it."""
+        kinds = []
+        for kind in self.capacity.kinds:
+            told = {each.name: getattr(kind, each.name) for each in fields(kind) if each.name != "uses"}
+            told["uses"] = [
+                {"what": use.holder.what, "owner": use.holder.owner, "is_run": use.holder.is_run, "count": use.count}
+                for use in kind.uses
+            ]
+            kinds.append(told)
+        return {"host": self.host, "namespace": self.namespace, "kinds": kinds, "missing": list(self.missing)}
+
+
+def survey_of(config: MLOps, name: str | None) -> Survey:
+    """The survey of the Kubernetes that a profile is on.
+
+    Args:
+        config: The settings.
+        name: The profile; None: the default one, or the only one on Kubernetes.
+
+    Raises:
+        ProfileError: there is none, there are several, or the one named is not on Kubernetes.
+        KubernetesError: the API server does not answer, or refuses the login.
+    """
+    from .api import Api
+
+    profile = kubernetes_profile(config, name)
+    resources = {each.gpu_resource for each in config.all_profiles().values() if each.runner == "kubernetes"}
+    return survey(Api(profile.context, profile.namespace), resources=resources)
+
+
+def kubernetes_profile(config: MLOps, name: str | None) -> Profile:
+    """The profile whose Kubernetes is meant.
+
+    Raises:
+        ProfileError: there is none, there are several, or the one named is not on Kubernetes.
+    """
+    chosen = config.profile(name)
+    if chosen.runner == "kubernetes":
+        return chosen
+    others = [each for each in config.all_profiles().values() if each.runner == "kubernetes"]
+    listed = f"Profiles on Kubernetes: {', '.join(each.name for each in others)}."
+    if name is not None:
+        hint = listed if others else "Set one up with 'runner': 'kubernetes' in c.MLOps.profiles."
+        raise ProfileError(f"The profile '{name}' is not on Kubernetes.", hint=hint)
+    if not others:
+        raise ProfileError(
+            "No profile is on Kubernetes.", hint="Set one up with 'runner': 'kubernetes' in c.MLOps.profiles."
+        )
+    if len({(each.context, each.namespace) for each in others}) > 1:
+        raise ProfileError("Several profiles are on Kubernetes.", hint=f"Name one with --profile. {listed}")
+    return others[0]
 
 
 def survey(api: Api, *, resources: Iterable[str] = ()) -> Survey:

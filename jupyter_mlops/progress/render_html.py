@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from ..errors import as_magic
 from ..spec import RunState
 from . import words
 from .state import ProgressState, Series, format_duration, format_metric, printable
@@ -262,7 +263,7 @@ def _why(state: ProgressState) -> str:
     classes = {"cell": "mlops-place", "line": "mlops-line", "message": "mlops-message", "hint": "mlops-hint"}
     lines = []
     for kind, text in words.failure(state):
-        shown = f"<code>{_text(text)}</code>" if kind == "line" else _text(text)
+        shown = f"<code>{_text(text)}</code>" if kind == "line" else _text(as_magic(text))
         lines.append(f'<div class="{classes[kind]}">{shown}</div>')
     return f'<div class="mlops-why">{"".join(lines)}</div>' if lines else ""
 

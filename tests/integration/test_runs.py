@@ -16,7 +16,7 @@ from jupyter_mlops.events import CellEvent, LogEvent, MetricEvent, ResourceEvent
 from jupyter_mlops.runs import Runs
 from jupyter_mlops.spec import FailureCode, RunState
 
-from .watching import executed, outputs_text
+from .watching import executed, outputs_text, until
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +27,9 @@ def client(runs: Runs):
     return MlflowClient(runs.config.mlflow_uri())
 
 
-def test_a_notebook_runs_with_its_parameters_and_is_seen_in_mlflow(runs: Runs, run_notebook: Callable) -> None:
+def test_a_notebook_runs_with_its_parameters_and_is_seen_in_mlflow(
+    runs: Runs, run_notebook: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     record = run_notebook(
         ("lr: float = 0.1  # learning rate\nname = 'a'", "parameters"),
         "import mlflow\nfor step in range(3):\n    mlflow.log_metric('loss', lr / (step + 1), step=step)",
@@ -48,6 +50,14 @@ def test_a_notebook_runs_with_its_parameters_and_is_seen_in_mlflow(runs: Runs, r
     assert {"executed.ipynb", "executed.html", "events.jsonl"} <= artifacts
     metrics = [event for event in runs.events(record) if isinstance(event, MetricEvent)]
     assert {event.key for event in metrics} >= {"loss"}
+    here = (runs.files(record) / "events.jsonl").read_text()
+    download = tmp_path_factory.mktemp("downloads")
+
+    def sent() -> str:
+        path = client(runs).download_artifacts(record.mlflow_run_id, "events.jsonl", str(download))
+        return Path(path).read_text()
+
+    until(lambda: sent() == here)  # the last event follows when the run has ended
 
 
 def test_cells_report_as_they_run(runs: Runs, run_notebook: Callable) -> None:
