@@ -12,7 +12,7 @@ PYTEST = $(RUN) pytest
 CHECKED = jupyter_mlops tests examples docs
 
 .PHONY: help venv demo ui lab test test-unit test-integration test-browser test-docs test-kubernetes test-cluster test-gpu cluster-up \
-	cluster-down lint format types contracts bench lock docs pictures clean chromium postgresql
+	cluster-down lint format types contracts bench bench-cluster lock docs pictures clean chromium postgresql
 
 help: ## List these commands
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -119,6 +119,9 @@ contracts: venv ## Which room may import which (import-linter)
 
 bench: venv ## Measure start-up and whole runs, beside papermill and nbconvert
 	@$(RUN) python tests/bench/run.py
+
+bench-cluster: venv ## Measure runs on a Kubernetes made here, beside a bare Job (Linux, root)
+	@$(RUN) python tests/bench/kubernetes.py
 
 lock: venv ## Renew requirements-dev.lock from pyproject.toml
 	@$(RUN) uv pip compile pyproject.toml --group dev --universal --python-version 3.10 --upgrade --quiet \

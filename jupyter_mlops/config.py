@@ -67,10 +67,49 @@ class MLOps(Configurable):  # type: ignore[misc]
     interrupt_grace = Float(
         10.0, min=0, help="Seconds between asking a cell to stop (interrupt) and ending its kernel with its children."
     ).tag(config=True)
+    warm_engine_timeout = Float(
+        600.0, min=0, help="Seconds that an engine stays ready on this machine after a run has ended: the next run "
+        "starts its first cell at once. It holds some 300 MB of memory. 0: none stays. The variable "
+        "JUPYTER_MLOPS_WARM_SECONDS wins over it.",
+    ).tag(config=True)  # fmt: skip
     resource_interval = Float(2.0, min=0.1, help="Seconds between two looks at memory, GPUs and Dask.").tag(config=True)
+    cluster_idle_timeout = Float(
+        1800.0, min=1, help="Seconds without a task or a run after which a Dask cluster ends."
+    ).tag(config=True)
+    cluster_lifetime = Float(
+        28800.0, min=1, help="Seconds after which a Dask cluster ends in any case, and its GPUs are free."
+    ).tag(config=True)
     system_metrics = Bool(True, help="Log MLflow's system metrics (CPU, memory, GPU, disk) of each run.").tag(
         config=True
     )
+
+    kernel_start_timeout = Float(
+        600.0, min=1, help="Seconds that a kernel in a pod may wait for a place and for its image."
+    ).tag(config=True)
+    kernel_idle_timeout = Float(
+        900.0,
+        min=30,
+        help="Seconds after which a kernel's pod ends by itself when nobody is connected to it (its Jupyter server "
+        "was killed, its laptop sleeps) and nothing is executed. While somebody is, it is the server that culls: "
+        "`c.MappingKernelManager.cull_idle_timeout`.",
+    ).tag(config=True)
+    kernel_lifetime = Integer(
+        86400, min=60, help="Seconds after which the pod of a kernel is ended, whatever it does."
+    ).tag(config=True)  # fmt: skip
+
+    scheduler_workers = Integer(
+        4, min=1, max=100, help="How many slots one process of the job scheduler works on at once."
+    ).tag(config=True)
+    scheduler_lease = Float(
+        30.0, min=3, help="Seconds after which the slots of a killed process of the job scheduler are taken by another."
+    ).tag(config=True)
+    scheduler_owner_limit = Integer(
+        0, min=0, help="How many slots of jobs of one owner may run at once. 0: any number."
+    ).tag(config=True)
+    scheduler_profile_limits = Dict(
+        value_trait=Integer(min=1),
+        help="How many slots of jobs may run at once on a profile, by its name: `{'gpu': 2}`. Others: any number.",
+    ).tag(config=True)
 
     @property
     def data_path(self) -> Path:
@@ -118,6 +157,24 @@ class MLOps(Configurable):  # type: ignore[misc]
     def store_uri(self) -> str:
         """SQLAlchemy URL of the store, credentials included: never show it."""
         return os.environ.get("JUPYTER_MLOPS_STORE_URL") or self.store_url or f"sqlite:///{self.data_path / 'store.db'}"
+
+    def warm_seconds(self) -> float:
+        """Seconds that an engine waits for the next run on this machine; 0: none does.
+
+        Raises:
+            ConfigError: the variable is no such number.
+        """
+        told = os.environ.get("JUPYTER_MLOPS_WARM_SECONDS", "")
+        try:
+            seconds = float(told) if told else self.warm_engine_timeout
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds < float("inf"):
+            raise ConfigError(
+                f"The variable JUPYTER_MLOPS_WARM_SECONDS is {told!r}, and not a number of seconds.",
+                hint="0 keeps no engine ready.",
+            )
+        return seconds
 
     def all_profiles(self) -> dict[str, Profile]:
         """Every profile on offer, the built-in `local` (this machine, whole) among them.

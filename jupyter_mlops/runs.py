@@ -5,8 +5,8 @@ A run is prepared (everything is checked, nothing is created), submitted, follow
 
 from __future__ import annotations
 
-import getpass
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,8 +15,10 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
+from .audit import Auditor
 from .config import MLOps, load_config
 from .errors import (
+    ClusterError,
     ConfigError,
     KubernetesError,
     MLOpsError,
@@ -27,9 +29,10 @@ from .errors import (
     UsageError,
 )
 from .events import CellEvent, Event, RunEvent
+from .identity import current_user
 from .profile import Profile
 from .redact import Redactor
-from .runner import Runner, get_runner
+from .runner import ElasticRunner, Runner, get_runner
 from .spec import FailureCode, RunSpec, RunState, new_run_id
 
 if TYPE_CHECKING:
@@ -37,13 +40,19 @@ if TYPE_CHECKING:
 
     from .compare import ComparedRun
     from .snapshot import Snapshot
+    from .store.audit import AuditEntry
     from .store.database import Store
     from .store.models import RunRecord
 
-_AWAY = (KubernetesError, TrackingError, ConfigError)
+_AWAY = (KubernetesError, TrackingError, ConfigError, ClusterError)
 """What keeps one from seeing how a run stands; what is known of it stays."""
-_REFRESHED = 200
+_REFRESHED = 2000
 """A list looks after at most so many runs that have not ended."""
+_TURN = 1.0
+"""Seconds between two looks at runs whose ends are waited for."""
+_REST = 4.0
+"""So many times as long as a look took is no other one made."""
+_TICK = 0.2
 
 
 @dataclass(frozen=True)
@@ -67,9 +76,11 @@ class Runs:
 
     Attributes:
         config: The settings.
+        front: Where its functions are called from, for the audit log.
     """
 
     config: MLOps = field(default_factory=load_config)
+    front: str = "python"
     _store: Store | None = None
 
     @property
@@ -80,6 +91,11 @@ class Runs:
 
             self._store = Store(self.config.store_uri())
         return self._store
+
+    @property
+    def audit(self) -> Auditor:
+        """Makes the entries of the audit log."""
+        return Auditor(self.config, self.front)
 
     def prepare(
         self,
@@ -101,6 +117,7 @@ class Runs:
         run_key: str | None = None,
         extra_files: Mapping[str, bytes] | None = None,
         content: NotebookNode | None = None,
+        cluster: str | None = None,
     ) -> PreparedRun:
         """Check everything that can be checked, and create nothing.
 
@@ -122,6 +139,7 @@ class Runs:
             run_key: What makes a repeated submission the same run.
             extra_files: Files to put beside the notebook, by relative path.
             content: A notebook that is in no file.
+            cluster: Name of the warm cluster to run on; `profile` is then that of `Clusters.profile_of`.
 
         Raises:
             UsageError: the notebook, a parameter, the profile or the files.
@@ -181,6 +199,7 @@ class Runs:
             cell_timeout=cell_timeout,
             tags=dict(tags or {}),
             owner=current_user(),
+            cluster=cluster,
         )
         runner.check(spec)
         return PreparedRun(spec, snapshot, (*snapshot.warnings, *tracking_hazards(nb)))
@@ -203,7 +222,21 @@ class Runs:
         if not within:
             _refuse_inside()
         SnapshotStore(self.config.data_path).save(prepared.snapshot)
-        return self._start(prepared.spec)
+        return self._start(prepared.spec, "run.submit")
+
+    def submit_spec(self, spec: RunSpec) -> RunRecord:
+        """Start a run of a snapshot that was saved before, as a slot of a job does.
+
+        Called again with the same `run_key`, by whatever process, it starts what was accepted and not started.
+
+        Raises:
+            MLOpsError: it could not be created.
+        """
+        get_runner(spec.profile.runner, self.config).check(spec)
+        record = self._start(spec, "run.submit")
+        if record.run_id != spec.run_id and record.state is RunState.PENDING:
+            get_runner(record.runner, self.config).submit(self.spec(record.run_id))
+        return record
 
     def retry(self, name: str, *, profile: Profile | None = None) -> RunRecord:
         """Run the same snapshot with the same parameters again.
@@ -224,13 +257,14 @@ class Runs:
             "retry_of": spec.run_id,
             "owner": current_user(),
             "profile": profile or spec.profile,
+            "cluster": None if profile else spec.cluster,
             "tracking_uri": self.config.mlflow_uri_shown(),
         }
         again = spec.model_copy(update=changes)
         get_runner(again.profile.runner, self.config).check(again)
-        return self._start(again)
+        return self._start(again, "run.retry")
 
-    def _start(self, spec: RunSpec) -> RunRecord:
+    def _start(self, spec: RunSpec, action: str) -> RunRecord:
         from .store.database import AWAY as STORE_AWAY
 
         run_dir = self.config.run_dir(spec.run_id)
@@ -247,7 +281,7 @@ class Runs:
                 code="disk_full",
             ) from error
         try:
-            record = self.store.add_run(spec)
+            record = self.store.add_run(spec, entry=self._entry(action, spec))
         except StoreError as error:
             # A server that went away may have taken the run; what was never started is then recorded by its files.
             if error.code != STORE_AWAY:
@@ -281,15 +315,7 @@ class Runs:
         """Runs, newest first, as they stand now; the filters are those of `Store.runs`."""
         # A run that ended while nobody looked is still in its old state in the store, and may be the one asked for.
         unended = [state for state in RunState if not state.is_terminal]
-        waiting = self.store.runs(**{**filters, "states": unended, "limit": _REFRESHED})
-        away: set[tuple[str, str]] = set()
-        for record in waiting:
-            if (record.runner, record.profile) in away:
-                continue
-            try:
-                self._look_after(record)
-            except _AWAY:  # a list is worth showing without the last word of some; one wait for each place is enough
-                away.add((record.runner, record.profile))
+        self._look_after(self.store.runs(**{**filters, "states": unended, "limit": _REFRESHED}))
         return self.store.runs(**filters)
 
     def spec(self, name: str) -> RunSpec:
@@ -324,6 +350,29 @@ class Runs:
             pass
         return self._refreshed(record)
 
+    def ends(self, names: Iterable[str], *, stop: Callable[[], bool] = lambda: False) -> Iterator[RunRecord]:
+        """The runs one after the other as each ends, looked at together: nothing is asked or read for each of them.
+
+        Args:
+            names: Ids, unique prefixes or `@last`.
+            stop: Asked several times a second.
+
+        Raises:
+            NotFoundError: there is no such run.
+        """
+        waited = {record.run_id: record for record in map(self.store.run, names)}
+        while waited:
+            began = time.monotonic()
+            waited.update(self._look_after([record for record in waited.values() if not record.state.is_terminal]))
+            for run_id in [run_id for run_id, record in waited.items() if record.state.is_terminal]:
+                del waited[run_id]
+                yield self.store.run(run_id)
+            until = began + max(_TURN, _REST * (time.monotonic() - began))
+            while waited and time.monotonic() < until:
+                if stop():
+                    return
+                time.sleep(_TICK)
+
     def cancel(self, name: str) -> RunRecord:
         """Ask a run to end.
 
@@ -334,7 +383,33 @@ class Runs:
         if record.state.is_terminal:
             raise UsageError(f"The run {record.run_id} has ended already ({record.state.value}).", code="ended")
         self._runner(record).cancel(record.run_id, by=current_user())
+        # Afterwards: a run that burns GPUs ends also when the log cannot be written, and the person learns of that.
+        self.audit.record(self.store, "run.cancel", f"run {record.run_id}", name=record.name, owner=record.owner)
         return record
+
+    def scale(self, name: str, workers: int) -> int:
+        """Raise or lower the number of Dask workers of a run while it runs.
+
+        Args:
+            name: The run.
+            workers: How many it is to have.
+
+        Returns:
+            The number that it comes to.
+
+        Raises:
+            UsageError: it has ended, or where it runs its workers are fixed.
+        """
+        record = self.get(name)
+        if record.state.is_terminal:
+            raise UsageError(f"The run {record.run_id} has ended already ({record.state.value}).", code="ended")
+        runner = self._runner(record)
+        if not isinstance(runner, ElasticRunner):
+            raise UsageError(
+                f"The workers of the run {record.run_id} are fixed: it runs on '{record.runner}'.",
+                hint="Runs of several pods on Kubernetes can be scaled, and clusters (jupyter mlops cluster list).",
+            )
+        return runner.scale(self.spec(record.run_id), workers)
 
     def expected_durations(self, record: RunRecord) -> dict[str, float]:
         """Seconds per cell, by the digest of its source, in the last run of this notebook that succeeded."""
@@ -381,28 +456,43 @@ class Runs:
             )
         return found
 
+    def _entry(self, action: str, spec: RunSpec) -> AuditEntry:
+        known = {"run_key": spec.run_key, "retry_of": spec.retry_of}
+        return self.audit.entry(
+            action, f"run {spec.run_id}", name=spec.name, notebook=spec.source, snapshot=spec.snapshot_id,
+            profile=spec.profile.name, secrets=list(spec.profile.env_from_secrets),
+            **{key: value for key, value in known.items() if value is not None},
+        )  # fmt: skip
+
     def _runner(self, record: RunRecord) -> Runner:
         return get_runner(record.runner, self.config)
 
     def _refreshed(self, record: RunRecord) -> RunRecord:
-        with suppress(*_AWAY):
-            self._look_after(record)
+        if not record.state.is_terminal:
+            runner = self._runner(record)
+            with suppress(*_AWAY):
+                with suppress(OSError):
+                    runner.reconcile(record.run_id)
+                self._write_down(record, runner.events(record.run_id, follow=False, stop=lambda: True))
         return self.store.run(record.run_id)
 
-    def _look_after(self, record: RunRecord) -> None:
-        """Write into the record what has become of its run.
+    def _look_after(self, records: Sequence[RunRecord]) -> dict[str, RunRecord]:
+        """Write into the records what has become of their runs; gives them as they are now, if that can be seen."""
+        found = {}
+        for name in dict.fromkeys(record.runner for record in records):
+            those = {record.run_id: record for record in records if record.runner == name}
+            with suppress(*_AWAY):  # a list is worth showing without the last word of some
+                for run_id, events in get_runner(name, self.config).standing(list(those)):
+                    found[run_id] = self._write_down(those[run_id], events)
+        return found
 
-        Raises:
-            MLOpsError: the place where it runs does not answer.
-        """
-        if record.state.is_terminal:
-            return
-        runner = self._runner(record)
-        with suppress(OSError):
-            runner.reconcile(record.run_id)
-        changes = recorded(runner.events(record.run_id, follow=False, stop=lambda: True))
+    def _write_down(self, record: RunRecord, events: Iterable[Event]) -> RunRecord:
+        """Write into the record what the events tell."""
+        told = recorded(events)
+        changes = {key: value for key, value in told.items() if getattr(record, key) != value}
         if changes:
             self.store.update_run(record.run_id, **changes)
+        return record.model_copy(update=changes)
 
 
 def recorded(events: Iterable[Event]) -> dict[str, Any]:
@@ -419,11 +509,6 @@ def recorded(events: Iterable[Event]) -> dict[str, Any]:
         if event.state.is_terminal:
             found.update(code=event.code, message=event.message.replace("\x00", ""), end_time=event.time)
     return found
-
-
-def current_user() -> str:
-    """Who this is: the user of the JupyterHub, else of the system."""
-    return os.environ.get("JUPYTERHUB_USER") or getpass.getuser()
 
 
 def running_inside() -> str | None:

@@ -50,6 +50,7 @@ class RunSpec(BaseModel):
         owner: Who asked for it.
         create_time: When, in UTC.
         retry_of: The run that this one repeats, or None.
+        cluster: Name of the warm cluster that it runs on; None: it gets its own resources.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +74,7 @@ class RunSpec(BaseModel):
     owner: str
     create_time: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
     retry_of: str | None = None
+    cluster: str | None = None
 
     def to_json(self) -> str:
         """The spec as its file holds it.

@@ -10,6 +10,8 @@ from enum import Enum
 
 EVENTS_FILE = "events.jsonl"
 """In a run's directory: what the run told, a JSON object a line. The last tells how it ended."""
+RUN_ID_VARIABLE = "JUPYTER_MLOPS_RUN_ID"
+"""The run that a process belongs to."""
 
 
 class RunState(str, Enum):

@@ -25,9 +25,11 @@ from types import FrameType
 import psutil
 
 from .startup import start_quickly
-from .states import EVENTS_FILE, RunState
+from .states import EVENTS_FILE, RUN_ID_VARIABLE, RunState
 
 PROCESS_FILE = "worker.json"
+WAITING_VARIABLE = "JUPYTER_MLOPS_WAITING"
+"""Names an engine that waits, or has waited: its kernel was started before it was known for which run."""
 HEARTBEAT = 30.0
 """Seconds between two touches of the process file, by which another machine sees that this one lives."""
 
@@ -55,7 +57,23 @@ def main(arguments: list[str] | None = None) -> int:
         return _engine(run_dir)
     if "--publish" in flags:
         return _publish(run_dir)
-    return supervise(run_dir)
+    status = supervise(run_dir)
+    leave_one_waiting()
+    return status
+
+
+def leave_one_waiting() -> None:
+    """Have an engine wait for the next run, if the settings want it; `warm.waiting` is its process."""
+    # A run inside a run leaves none: it has the variables of the run that it belongs to.
+    if os.name != "posix" or RUN_ID_VARIABLE in os.environ:
+        return
+    environment = {name: value for name, value in os.environ.items() if name != WAITING_VARIABLE}
+    with contextlib.suppress(OSError):
+        subprocess.Popen(
+            [sys.executable, "-m", "jupyter_mlops.warm.waiting"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            cwd="/", env=environment,
+        )  # fmt: skip
 
 
 def supervise(
@@ -228,6 +246,8 @@ def write_process_file(run_dir: Path, pid: int, engine: int | None = None, *, on
     content: dict[str, object] = {"pid": pid, "born": birth_of(pid), "host": socket.gethostname()}
     if engine is not None:
         content["engine"] = {"pid": engine, "born": birth_of(engine)}
+        if WAITING_VARIABLE in os.environ:
+            content["waiting"] = os.environ[WAITING_VARIABLE]
     target = run_dir / PROCESS_FILE
     temporary = run_dir / f".{PROCESS_FILE}.{os.getpid()}"
     temporary.write_text(json.dumps(content), encoding="utf-8")
@@ -269,7 +289,7 @@ def become_subreaper() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def end_processes(run_id: str, *, descendants: bool = False) -> None:
+def end_processes(run_id: str, *, waiting: object = None, descendants: bool = False) -> None:
     """End everything that is left of a run: kernels and Dask workers live in sessions of their own.
 
     Found are all processes of this user that carry the run's id in their environment, as the kernel and what it starts
@@ -277,10 +297,11 @@ def end_processes(run_id: str, *, descendants: bool = False) -> None:
 
     Args:
         run_id: The run's.
+        waiting: What its process file says under this name: what a kernel carries that was started before the run.
         descendants: Also every descendant of this process.
     """
     for patience in (3.0, 1.0, 1.0, 5.0):  # what is killed may just have started another
-        family = _carriers(run_id)
+        family = _carriers(run_id, waiting)
         if descendants:
             family |= set(psutil.Process().children(recursive=True))
         if not family:
@@ -296,13 +317,15 @@ def end_processes(run_id: str, *, descendants: bool = False) -> None:
                 pass
 
 
-def _carriers(run_id: str) -> set[psutil.Process]:
+def _carriers(run_id: str, waiting: object) -> set[psutil.Process]:
     me = psutil.Process()
     mine = {me, *me.parents()}
     found = set()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            carries = process.environ().get("JUPYTER_MLOPS_RUN_ID") == run_id
+            environment = process.environ()
+            carries = environment.get(RUN_ID_VARIABLE) == run_id
+            carries |= waiting is not None and environment.get(WAITING_VARIABLE) == waiting
             if carries and process not in mine and process.status() != psutil.STATUS_ZOMBIE:
                 found.add(process)
     return found

@@ -34,6 +34,7 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "MPLCONFIGDIR": tmp_path / "matplotlib",
         "GIT_CONFIG_GLOBAL": os.devnull,
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "JUPYTER_MLOPS_WARM_SECONDS": "0",  # nothing of a test may stay; tests of engines that wait set it
     }.items():
         monkeypatch.setenv(name, str(value))
     return home

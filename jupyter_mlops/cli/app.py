@@ -24,13 +24,18 @@ def mlops() -> None:
 
 
 from . import (  # noqa: E402 - the commands need the group
+    audit_commands,
     cluster_commands,
+    dask_commands,
     image_commands,
     inspect_commands,
+    kernel_commands,
     run_commands,
+    scheduler_commands,
     setup_commands,
 )
 
-for _module in (run_commands, inspect_commands, image_commands, cluster_commands, setup_commands):
+for _module in (run_commands, inspect_commands, image_commands, kernel_commands, cluster_commands,
+                dask_commands, scheduler_commands, audit_commands, setup_commands):  # fmt: skip
     for _command in _module.COMMANDS:
         mlops.add_command(_command)

@@ -51,6 +51,7 @@ def capacity(ctx: click.Context, name: str | None, as_json: bool) -> None:
 @click.option("--service-account", metavar="NAME", help="Who gets the rights: NAME of that namespace, or NS/NAME.")
 @click.option("--user", metavar="NAME", help="Who gets the rights: a user.")
 @click.option("--group", metavar="NAME", help="Who gets the rights: a group.")
+@click.option("--interactive", is_flag=True, help="Also to reach ports of pods, for kernels and clusters in pods.")
 @click.option("--all-namespaces", is_flag=True, help="Also to list nodes and all pods, for `capacity`.")
 @click.pass_context
 def rbac(
@@ -59,6 +60,7 @@ def rbac(
     service_account: str | None,
     user: str | None,
     group: str | None,
+    interactive: bool,
     all_namespaces: bool,
 ) -> None:
     """Print the Role and RoleBinding that runs on Kubernetes need, as YAML to apply.
@@ -67,7 +69,7 @@ def rbac(
     """
     import yaml
 
-    from ..kubernetes.rights import binding_manifest, cluster_manifests, role_manifest
+    from ..kubernetes.rights import binding_manifest, cluster_manifests, interactive_manifests, role_manifest
     from ..kubernetes.survey import who_am_i
 
     here = _front(ctx)
@@ -81,6 +83,8 @@ def rbac(
         assert api is not None
         subject = who_am_i(api)
     manifests = [role_manifest(namespace=namespace), binding_manifest(subject, namespace=namespace)]
+    if interactive:
+        manifests += interactive_manifests(subject, namespace=namespace)
     if all_namespaces:
         manifests += cluster_manifests(subject)
     here.say(*yaml.safe_dump_all(manifests, sort_keys=False).splitlines())
@@ -88,12 +92,16 @@ def rbac(
 
 @click.command()
 @click.option("--profile", "name", metavar="NAME", help="The profile that is asked about. Default: the default one.")
+@click.option(
+    "--pod", "start_pod", is_flag=True, help="Also start a pod of the profile for a moment and look from there."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
-def doctor(ctx: click.Context, name: str | None, as_json: bool) -> None:
+def doctor(ctx: click.Context, name: str | None, start_pod: bool, as_json: bool) -> None:
     """Look whether everything that runs need is here, and say what to do where it is not.
 
-    Nothing is started, here or in Kubernetes. Ends with 1 when there is a problem.
+    Nothing is started, here or in Kubernetes, unless --pod is given; its pod waits for a place as a run would, for five
+    minutes at most, and is taken away. Ends with 1 when there is a problem.
     """
     from contextlib import suppress
 
@@ -106,7 +114,8 @@ def doctor(ctx: click.Context, name: str | None, as_json: bool) -> None:
     if name is not None:
         with suppress(ConfigError):  # which is a finding, while a name that does not exist is a slip of the pen
             here.runs.config.profile(name)
-    checks = diagnose(lambda: here.runs.config, name)
+    tell = (lambda _sentence: None) if as_json else here.say
+    checks = diagnose(lambda: here.runs.config, name, start_pod=tell if start_pod else None)
     if as_json:
         here.data([check.as_dict() for check in checks])
     else:

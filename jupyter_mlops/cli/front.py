@@ -77,7 +77,7 @@ class TerminalFront:
         """The core, with the configuration of the files."""
         from ..runs import Runs
 
-        return Runs()
+        return Runs(front="terminal")
 
     @cached_property
     def console(self) -> Console:

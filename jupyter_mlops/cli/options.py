@@ -77,6 +77,25 @@ def tags(items: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+def duration(text: str | None, option: str) -> float | None:
+    """Seconds of "30m", "8h", "1d" or "90s".
+
+    Raises:
+        UsageError: it is no such time, or none at all.
+    """
+    if text is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number = text[:-1] if text[-1:] in units else ""
+    try:
+        found = float(number) * units[text[-1:]]
+    except (ValueError, KeyError):
+        found = 0.0
+    if not 1 <= found < 2**31:
+        raise UsageError(f"{option} {text!r} is no time.", hint="Write it like 90s, 30m, 8h or 1d.")
+    return found
+
+
 def moment(text: str | None, *, now: datetime | None = None) -> datetime | None:
     """A moment from "2h", "3d", "30m", or an ISO date or time (local zone where none is given).
 

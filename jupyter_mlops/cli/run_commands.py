@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import chosen_profile, json_parameters, resource_options, tags
+
+if TYPE_CHECKING:
+    from ..config import MLOps
+    from ..profile import Profile
 
 
 def _front(ctx: click.Context) -> Any:
@@ -22,6 +26,7 @@ def _front(ctx: click.Context) -> Any:
 @click.option("-f", "--params-file", metavar="FILE", help="Set parameters from a YAML or JSON file.")
 @click.option("--json-params", metavar="JSON", help="Set parameters from a JSON object.")
 @resource_options
+@click.option("--cluster", metavar="NAME", help="Run on this warm cluster (see `cluster`), with its resources.")
 @click.option("--name", help="Name of the run. Default: the notebook's.")
 @click.option("--experiment", help="MLflow experiment. Default: the one the notebook sets, else its name.")
 @click.option("--include", multiple=True, metavar="GLOB", help="Ship these files too.")
@@ -71,7 +76,7 @@ def train(
     if notebook is None:
         here.refuse_stale(path, as_saved=as_saved)
     runs = here.runs
-    profile = chosen_profile(runs.config, options)
+    profile = _profile(runs.config, options)
     values = {**(load_parameter_file(Path(params_file)) if params_file else {}), **json_parameters(json_params)}
     prepared = runs.prepare(
         path,
@@ -98,6 +103,27 @@ def train(
     if not as_json:
         here.say(f"Run {record.run_id} of {record.name}, experiment {record.experiment}")
     here.follow(record, wait=wait, json_lines=as_json)
+
+
+def _profile(config: MLOps, options: dict[str, Any]) -> Profile:
+    """That of the options, or of the cluster that they name.
+
+    Raises:
+        UsageError: they name a cluster and other resources.
+    """
+    from ..clusters import Clusters
+    from ..errors import UsageError
+
+    cluster = options["cluster"]
+    if cluster is None:
+        return chosen_profile(config, options)
+    for name in ("profile", "gpus", "cpus", "memory", "workers"):
+        if options.pop(name) is not None:
+            raise UsageError(
+                f"A run on a cluster has the cluster's resources, so that --{name} says nothing.",
+                hint=f"Leave it out, or start another cluster: jupyter mlops cluster start --{name} ...",
+            )
+    return Clusters(config).profile_of(cluster)
 
 
 @click.command()

@@ -14,11 +14,17 @@ from ..progress.state import format_bytes, format_duration, printable
 from ..spec import RunState
 
 if TYPE_CHECKING:
+    from ..clusters import ClusterRecord
     from ..doctor.check import Check
+    from ..jobs.slot import Slot
+    from ..kernels.running import RunningKernel
+    from ..kernels.specs import InstalledSpec
     from ..kubernetes.capacity import Capacity
     from ..notebook.parameters import Parameter
     from ..profile import Profile
     from ..snapshot import Snapshot
+    from ..store.audit import LoggedEntry
+    from ..store.leases import SchedulerProcess
     from ..store.models import RunRecord
 
 _COLORS = {
@@ -117,6 +123,28 @@ def settings_table(values: Mapping[str, Any], helps: Mapping[str, str]) -> Table
     return table
 
 
+def clusters_table(records: Sequence[ClusterRecord]) -> Table:
+    """A line a cluster; what is not known is empty."""
+    table = _table(
+        "cluster", "state", "profile", "where", "workers", "GPUs", "idle left", "lifetime left", "runs",
+        whole=("cluster", "state"),
+    )  # fmt: skip
+
+    def known(value: object) -> str:
+        return "" if value is None else str(value)
+
+    def left(seconds: float | None) -> str:
+        return "" if seconds is None else format_duration(seconds)
+
+    for record in records:
+        where = record.where if record.here else f"{record.where} (started elsewhere)"
+        table.add_row(
+            _text(record.name), record.state, _text(record.profile), _text(where), known(record.workers),
+            known(record.gpus), left(record.idle_left), left(record.lifetime_left), _text(", ".join(record.runs)),
+        )  # fmt: skip
+    return table
+
+
 def capacity_table(capacity: Capacity) -> Table:
     """A line a kind of GPU; what is not known is a question mark."""
     table = _table("GPU", "free", "of", "most that fits now", "waiting", "quota left", "used by")
@@ -136,6 +164,24 @@ def capacity_table(capacity: Capacity) -> Table:
     return table
 
 
+def kernelspecs_table(specs: Sequence[InstalledSpec]) -> Table:
+    """A line a kernelspec."""
+    table = _table("kernelspec", "in the launcher", "profile", "directory", whole=("kernelspec",))
+    for spec in specs:
+        table.add_row(_text(spec.name), _text(spec.display_name), _text(spec.profile), _text(str(spec.directory)))
+    return table
+
+
+def kernels_table(kernels: Sequence[RunningKernel]) -> Table:
+    """A line a kernel in a pod."""
+    table = _table("kernel", "profile", "job", "state", "why", whole=("state",))
+    for kernel in kernels:
+        table.add_row(
+            _text(kernel.kernel_id[:8]), _text(kernel.profile), _text(kernel.job), kernel.state, _text(kernel.reason)
+        )
+    return table
+
+
 def checks_table(checks: Sequence[Check]) -> Table:
     """A line a check, with the remedy below it."""
     colors = {"ok": "green", "problem": "red", "not known": "yellow"}
@@ -145,6 +191,46 @@ def checks_table(checks: Sequence[Check]) -> Table:
         if check.remedy:
             what.append(Text(f"\n-> {printable(check.remedy, keep_lines=True)}", style="dim"))
         table.add_row(check.name, Text(check.state.value, style=colors[check.state.value]), what)
+    return table
+
+
+def scheduler_table(processes: Sequence[SchedulerProcess], alive: Sequence[SchedulerProcess]) -> Table:
+    """A line a process of the job scheduler."""
+    table = _table("process", "host", "pid", "state", "started", "last heard of", whole=("process", "state"))
+    for process in processes:
+        state = "running" if process in alive else "ended" if process.end_time else "silent"
+        table.add_row(
+            process.process_id, _text(process.host), str(process.pid),
+            Text(state, style={"running": "green", "silent": "red"}.get(state, "")),
+            f"{process.start_time.astimezone():%Y-%m-%d %H:%M:%S}",
+            f"{process.beat_time.astimezone():%Y-%m-%d %H:%M:%S}",
+        )  # fmt: skip
+    return table
+
+
+def slots_table(slots: Sequence[Slot]) -> Table:
+    """A line a slot."""
+    table = _table(
+        "slot", "job", "version", "moment", "by", "state", "tries", "run", "why", whole=("slot", "moment", "state")
+    )
+    for slot in slots:
+        table.add_row(
+            slot.slot_id, _text(slot.job), f"v{slot.version}", f"{slot.slot_time.astimezone():%Y-%m-%d %H:%M:%S}",
+            slot.kind.value, slot.state.value, str(slot.attempt), slot.run_id or "", _text(slot.message),
+        )  # fmt: skip
+    return table
+
+
+def audit_table(entries: Sequence[LoggedEntry]) -> Table:
+    """A line an entry of the audit log."""
+    table = _table("#", "when", "who", "where", "action", "object", "details", whole=("#", "when", "action"))
+    for logged in entries:
+        entry = logged.entry
+        details = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in entry.details.items())
+        table.add_row(
+            str(logged.seq), f"{logged.time.astimezone():%Y-%m-%d %H:%M:%S}", _text(entry.who),
+            _text(f"{entry.host} ({entry.front})"), entry.action, _text(entry.object), _text(details),
+        )  # fmt: skip
     return table
 
 

@@ -35,6 +35,8 @@ ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 WORKERS_VARIABLE = "JUPYTER_MLOPS_DASK_WORKERS"
 """How many workers the run's cluster will have. Set, it says that the cluster is there already, started outside of this
 process, and found through Dask's own variables: its address, and the certificate that it asks for."""
+HTTP_VARIABLE = "JUPYTER_MLOPS_DASK_HTTP"
+"""Where the HTTP server of that scheduler is, if not at `_SCHEDULER_HTTP`."""
 STATE_FILE = "dask.json"
 _ANSWER_LIMIT = 4 * 2**20
 _CLOSE_TIMEOUT = 10.0
@@ -53,6 +55,8 @@ class _Held:
     cluster: Any
     client: Any
     state_file: Path | None
+    name: str = ""
+    """Of the cluster, if it was started apart from this process."""
 
     def alive(self) -> bool:
         theirs = self.cluster is None or self.cluster.status.name == "running"
@@ -87,6 +91,13 @@ def get_client(profile: Profile | None = None) -> Client:
         return nested
     with _lock:
         if _held is not None and _held.pid == os.getpid():
+            if _held.name and not _held.alive():
+                name = _held.name
+                close_client()
+                raise ClusterError(
+                    f"The cluster '{name}' is gone: it was stopped, was idle for too long, or its time is over.",
+                    hint="Start another (jupyter mlops cluster start), or call get_client() again for a local one.",
+                )
             if _held.alive():
                 if profile is not None and (_held.plan is None or _plan(profile) != _held.plan):
                     warnings.warn(
@@ -105,6 +116,19 @@ def get_client(profile: Profile | None = None) -> Client:
             warnings.warn(plan.warning, stacklevel=2)
         _held = _start(plan)
         return _held.client
+
+
+def hold_client(client: Client, name: str) -> None:
+    """Have `get_client` give this client from now on, while its cluster lives.
+
+    Args:
+        client: A client of a cluster that was started apart from this process, and goes on after it.
+        name: Of the cluster.
+    """
+    global _held  # noqa: PLW0603 - one cluster a process is the point
+    with _lock:
+        close_client()
+        _held = _Held(os.getpid(), None, None, client, None, name)
 
 
 def close_client() -> None:
@@ -261,7 +285,8 @@ def _connect(address: str, workers: int) -> _Held:
             stacklevel=3,
         )
     run_dir = os.environ.get(RUN_DIR_VARIABLE)
-    state = {"address": address, "dashboard": None, "http": _SCHEDULER_HTTP, "pid": os.getpid()}
+    http = os.environ.get(HTTP_VARIABLE, _SCHEDULER_HTTP)
+    state = {"address": address, "dashboard": None, "http": http, "pid": os.getpid()}
     state_file = _write_state(Path(run_dir), state) if run_dir else None
     atexit.register(close_client)
     return _Held(os.getpid(), None, None, client, state_file)

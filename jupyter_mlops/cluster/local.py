@@ -194,8 +194,12 @@ def can_import(name: str) -> bool:
         return False
 
 
-def start_cluster(plan: ClusterPlan) -> Any:
+def start_cluster(plan: ClusterPlan, *, security: Any = None) -> Any:
     """Start what was planned, on 127.0.0.1 alone, and wait until its workers are there.
+
+    Args:
+        plan: What to start.
+        security: Dask's `Security` with the certificate that is asked for; None: one that only this process has.
 
     Returns:
         A `distributed.LocalCluster` or its subclass `dask_cuda.LocalCUDACluster`.
@@ -215,7 +219,7 @@ def start_cluster(plan: ClusterPlan) -> Any:
         # Without an address the workers' own pages would listen on every interface.
         "worker_dashboard_address": f"{_LOOPBACK}:0",
         "silence_logs": logging.ERROR,
-        "security": can_import("cryptography") or None,
+        "security": security or can_import("cryptography") or None,
         "asynchronous": False,
     }
     numeric = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), plan.omp_threads)

@@ -21,10 +21,12 @@ from ..events import MIRROR_VARIABLE, Event, EventWriter, MetricEvent, NoticeEve
 from ..profile import Profile
 from ..redact import Redactor
 from ..spec import FailureCode, RunSpec, RunState
+from ..states import RUN_ID_VARIABLE
 from .outcome import EngineStop, Outcome, over_memory_limit
 from .publish import EXECUTED_NOTEBOOK, publish_run, queue_publication
 from .resources import ResourceMonitor, count_oom_kills
 from .stop import Stopper, end_tree, kernel_process
+from .warm_kernel import WarmKernel, start_kernel
 
 if TYPE_CHECKING:
     import psutil
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
 _METRIC_INTERVAL = 2.0
 """Seconds between two looks at the metrics in MLflow."""
 CANCEL_FILE = "cancel.json"
-_MESSAGES_WAITING = 32
-RUN_ID_VARIABLE = "JUPYTER_MLOPS_RUN_ID"
+_RETRY = "`jupyter mlops retry {}` runs the same snapshot again."
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -103,12 +104,13 @@ class RunLog:
         )
 
 
-def execute_run(run_dir: Path, *, parent_pid: int | None = None) -> Outcome:
+def execute_run(run_dir: Path, *, parent_pid: int | None = None, warm: WarmKernel | None = None) -> Outcome:
     """Execute the run of this directory, to its end and its record.
 
     Args:
         run_dir: Holds `spec.json`; everything that the run writes goes there.
         parent_pid: The supervisor; the run ends when that process is gone. None: there is none.
+        warm: A kernel that waits for a run; it is used or ended. None: there is none.
 
     Returns:
         How it ended; the same is the last event.
@@ -129,7 +131,7 @@ def execute_run(run_dir: Path, *, parent_pid: int | None = None) -> Outcome:
     _watch_time(spec, stopper)
     _watch_outside(run_dir, parent_pid, stopper)
     log.phase("preparing", total_cells=None)
-    run = _Execution(spec, run_dir, config, redactor, stopper, log)
+    run = _Execution(spec, run_dir, config, redactor, stopper, log, warm)
     try:
         outcome = run.execute()
     except EngineStop as stop:
@@ -141,6 +143,8 @@ def execute_run(run_dir: Path, *, parent_pid: int | None = None) -> Outcome:
         outcome = stopper.reason or Outcome(RunState.FAILED, code, error.message, error.hint)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run needs a record
         outcome = stopper.reason or _internal(error, run_dir)
+    if run.warm is not None:  # it ended before it came to its kernel
+        run.warm.end()
     if outcome.code is FailureCode.DISK_FULL:
         reserve.release()
     log.phase("saving the results", state=RunState.RUNNING)
@@ -166,14 +170,18 @@ class _Execution:
     """One run on its way; the steps of `execute_run` that share their parts."""
 
     def __init__(
-        self, spec: RunSpec, run_dir: Path, config: MLOps, redactor: Redactor, stopper: Stopper, log: RunLog
-    ) -> None:
+        self, spec: RunSpec, run_dir: Path, config: MLOps, redactor: Redactor, stopper: Stopper, log: RunLog,
+        warm: WarmKernel | None,
+    ) -> None:  # fmt: skip
         self.spec = spec
         self.run_dir = run_dir
         self.config = config
         self.redactor = redactor
         self.stopper = stopper
         self.log = log
+        self.warm = warm
+        self.inside: dict[str, str] = {}
+        self.directory: Path | None = None
         self.monitor: ResourceMonitor | None = None
         self.uri = config.mlflow_uri_of(spec.tracking_uri)
         self.gpus = _gpus(spec.profile)
@@ -193,8 +201,10 @@ class _Execution:
             begun = pool.submit(self._begin, snapshot, nb)
             self._raise_if_stopped()
             self.log.phase("starting the kernel")
-            environment = {} if from_inside else self._kernel_environment(begun.result())
-            manager = self._start_kernel(kernel_name, notebook.parent, {**self._own_variables(), **environment})
+            manager = self._warm_kernel(kernel_name, notebook.parent) if from_inside else None
+            if manager is None:
+                environment = {} if from_inside else self._kernel_environment(begun.result())
+                manager = self._start_kernel(kernel_name, notebook.parent, {**self._own_variables(), **environment})
             kernel = kernel_process(manager)
             self.stopper.watch_kernel(kernel)
             try:
@@ -244,15 +254,18 @@ class _Execution:
             variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus)
         return variables
 
-    def _start_kernel(self, kernel_name: str, directory: Path, environment: dict[str, str]) -> Any:
-        # The asynchronous one: with the other, nbclient would neither see that the kernel has died nor keep a
-        # cell's time limit, because waiting for output would hold up everything else.
-        from jupyter_client.manager import AsyncKernelManager
-        from jupyter_core.utils import run_sync
+    def _warm_kernel(self, kernel_name: str, directory: Path) -> Any:
+        """The manager of the kernel that waits, if it is what this run needs; the rest it gets from inside."""
+        warm, self.warm = self.warm, None
+        if warm is None:
+            return None
+        if not warm.fits(kernel_name, self.spec.seed):
+            warm.end()
+            return None
+        self.inside, self.directory = self._own_variables(), directory
+        return warm.manager
 
-        manager = AsyncKernelManager(kernel_name=kernel_name)
-        # Output waits in the kernel and not here: a thousand figures, which is the default, may be a lot of memory.
-        manager.context.rcvhwm = _MESSAGES_WAITING
+    def _start_kernel(self, kernel_name: str, directory: Path, environment: dict[str, str]) -> Any:
         variables = {**os.environ, **environment, "PYTHONHASHSEED": str(self.spec.seed)}
         # A debugger's or an outer run's variables are not this kernel's.
         for name in ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME", "JPY_SESSION_NAME",
@@ -260,7 +273,7 @@ class _Execution:
             if name not in environment:
                 variables.pop(name, None)
         try:
-            run_sync(manager.start_kernel)(cwd=str(directory), env=variables, stderr=None)
+            return start_kernel(kernel_name, directory, variables)
         except Exception as error:
             raise EngineStop(
                 Outcome(
@@ -269,7 +282,6 @@ class _Execution:
                     f"Try it by hand: jupyter console --kernel {kernel_name}",
                 )
             ) from error  # fmt: skip
-        return manager
 
     def _execute_cells(
         self, nb: Any, kernel_name: str, manager: Any, begun: Future[BegunRun] | None, snapshot: Snapshot
@@ -292,7 +304,8 @@ class _Execution:
             assert begun is not None
             self.log.phase("waiting for MLflow")
             return setup_source(
-                environment=self._kernel_environment(begun.result()),
+                environment={**self.inside, **self._kernel_environment(begun.result())},
+                directory=self.directory,
                 seed=self.spec.seed,
                 autolog=self.spec.autolog,
                 sources=sources,
@@ -471,16 +484,19 @@ def cancel_outcome(run_dir: Path) -> Outcome:
     """The outcome of a run that was told to stop, with who asked where that is known.
 
     It is no end where the run is to begin again in another place (`interrupted` in the file): then it stays pending.
+    Where what it ran on is gone (`lost`), nobody has cancelled it: it failed.
     """
     import json
 
     try:
         told = json.loads((run_dir / CANCEL_FILE).read_text(encoding="utf-8"))
-        by, interrupted = told.get("by"), told.get("interrupted")
+        by, interrupted, lost = told.get("by"), told.get("interrupted"), told.get("lost")
     except (OSError, ValueError, AttributeError):
-        by = interrupted = None
+        by = interrupted = lost = None
     if interrupted:
         return Outcome(RunState.PENDING, FailureCode.EVICTED, str(interrupted), "")
+    if lost:
+        return Outcome(RunState.FAILED, FailureCode.WORKER_DIED, str(lost), _RETRY.format(run_dir.name))
     who = f" by {by}" if by else " from outside"
     return Outcome(RunState.CANCELLED, FailureCode.CANCELLED, f"The run was cancelled{who}.", "")
 
@@ -505,7 +521,7 @@ def _watch_outside(run_dir: Path, parent_pid: int | None, stopper: Stopper) -> N
     """
     orphaned = Outcome(
         RunState.FAILED, FailureCode.WORKER_DIED, "The supervisor of the run was killed; the run was ended in order.",
-        f"`jupyter mlops retry {run_dir.name}` runs the same snapshot again.",
+        _RETRY.format(run_dir.name),
     )  # fmt: skip
 
     def watch() -> None:

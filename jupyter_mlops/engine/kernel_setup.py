@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 _USES_NUMPY = re.compile(r"\b(numpy|pandas|sklearn|scipy|xgboost|lightgbm|torch|tensorflow|keras|cupy|cuml)\b")
 _USES_TORCH = re.compile(r"\b(torch|lightning|transformers)\b")
 
 
-def setup_source(*, environment: Mapping[str, str], seed: int, autolog: bool, sources: str) -> str:
+def setup_source(
+    *, environment: Mapping[str, str], seed: int, autolog: bool, sources: str, directory: Path | None = None
+) -> str:
     """Python source for the kernel; leaves no name behind.
 
     Args:
@@ -22,6 +25,7 @@ def setup_source(*, environment: Mapping[str, str], seed: int, autolog: bool, so
         seed: For `random`, and for NumPy and torch where the notebook speaks of them (importing them is not free).
         autolog: Whether to call `mlflow.autolog()`.
         sources: The notebook's code, to see what it uses.
+        directory: Where to work, for a kernel that was started elsewhere; None: where it is.
     """
     lines = [
         "def _jupyter_mlops_setup():",
@@ -37,6 +41,8 @@ def setup_source(*, environment: Mapping[str, str], seed: int, autolog: bool, so
         "    except Exception:",
         "        pass",
     ]
+    if directory is not None:
+        lines.append(f"    os.chdir({str(directory)!r})")
     if _USES_NUMPY.search(sources):
         lines += [
             "    try:",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ _CONNECT, _READ = 5.0, 30.0
 """Seconds; a log that is followed has a line more often than that, or is looked at again."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _PAGE = 500
+_WATCHED = 25
+"""Seconds of one watch: less than `_READ`, so that a connection that was lost without a word is noticed."""
 _NOT_BY_REPEATING = ("kubernetes_conflict", "kubernetes_expired")
 
 
@@ -64,15 +67,18 @@ class Api:
     def __init__(self, context: str | None = None, namespace: str | None = None, *, patience: float = 10.0) -> None:
         self._context = context
         self._patience = patience
+        self._version: tuple[int, int] | None = None
         self._access = _load(context)
         self.host = self._access.host
         self.namespace = namespace or self._access.namespace
 
     def version(self) -> tuple[int, int]:
-        """The server's version, such as (1, 34)."""
-        found = self._json("GET", "/version")
-        digits = ["".join(char for char in str(found.get(key, "")) if char.isdigit()) for key in ("major", "minor")]
-        return int(digits[0] or 1), int(digits[1] or 0)
+        """The server's version, such as (1, 34); asked once."""
+        if self._version is None:
+            found = self._json("GET", "/version")
+            digits = ["".join(char for char in str(found.get(key, "")) if char.isdigit()) for key in ("major", "minor")]
+            self._version = int(digits[0] or 1), int(digits[1] or 0)
+        return self._version
 
     def create(self, resource: str, manifest: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Make an object; gives it as the server holds it.
@@ -105,19 +111,57 @@ class Api:
             fields: A field selector.
             everywhere: In all namespaces.
         """
-        query = {"limit": str(_PAGE)}
-        if labels:
-            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in labels.items())
+        return self.listing(resource, labels=labels, fields=fields, everywhere=everywhere)[0]
+
+    def listing(
+        self, resource: str, *, labels: Mapping[str, str] | None = None, fields: str = "", everywhere: bool = False
+    ) -> tuple[list[dict[str, Any]], str]:
+        """The objects that match, and the version from which on `watch` tells what changed; arguments as of `find`."""
+        query = {"limit": str(_PAGE), **_label_selector(labels)}
         if fields:
             query["fieldSelector"] = fields
         found: list[dict[str, Any]] = []
         while True:
             page = self._json("GET", self._path(resource, everywhere=everywhere), query=query)
             found += page.get("items") or ()
-            rest = (page.get("metadata") or {}).get("continue")
-            if not rest:
-                return found
-            query["continue"] = rest
+            about = page.get("metadata") or {}
+            if not about.get("continue"):
+                return found, str(about.get("resourceVersion") or "")
+            query["continue"] = about["continue"]
+
+    def watch(
+        self, resource: str, *, labels: Mapping[str, str] | None = None, version: str
+    ) -> Iterator[dict[str, Any]]:
+        """What changes, as `{"type": ..., "object": ...}`; asked at once, and over after some seconds.
+
+        Args:
+            resource: Plural.
+            labels: Labels that the objects have.
+            version: Of a `listing`, or of the last object that was told.
+
+        Raises:
+            KubernetesError: it cannot be had, the connection was lost, or the version is too old (then list anew).
+        """
+        path = self._path(resource)
+        query = {
+            "watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version,
+            "timeoutSeconds": str(_WATCHED), **_label_selector(labels),
+        }  # fmt: skip
+        return self._changes(path, self._request("GET", path, query=query, stream=True))
+
+    def _changes(self, path: str, answer: Any) -> Iterator[dict[str, Any]]:
+        for line in self._lines(path, answer):
+            try:
+                change = json.loads(line)
+            except ValueError:
+                return  # cut in the middle: the next watch goes on from the last whole one
+            if change.get("type") == "ERROR":
+                status = change.get("object") or {}
+                raise explain_api_error(
+                    int(status.get("code") or 500), method="GET", url=f"{self.host}{path}",
+                    body=json.dumps(status).encode(), context=self._context,
+                )  # fmt: skip
+            yield change
 
     def find_if_allowed(self, resource: str, *, everywhere: bool = False) -> list[dict[str, Any]] | None:
         """The objects, or None where one may not read them or there is no such thing."""
@@ -172,22 +216,54 @@ class Api:
             query["follow"] = "true"
         if since:
             query["sinceTime"] = since
-        answer = self._request("GET", f"{self._path('pods', pod)}/log", query=query, stream=True)
+        path = f"{self._path('pods', pod)}/log"
+        for line in self._lines(path, self._request("GET", path, query=query, stream=True)):
+            yield line.decode("utf-8", "replace")
+
+    def _lines(self, path: str, answer: Any) -> Iterator[bytes]:
         rest = b""
         try:
             for block in answer.stream(2**16, decode_content=True):
                 *lines, rest = (rest + block).split(b"\n")
-                for line in lines:
-                    yield line.decode("utf-8", "replace")
+                yield from lines
             if rest:
-                yield rest.decode("utf-8", "replace")
+                yield rest
         except GeneratorExit:
             raise
         except Exception as error:
-            raise self._no_answer("GET", f"{self._path('pods', pod)}/log", error) from error
+            raise self._no_answer("GET", path, error) from error
         finally:
             answer.close()
             answer.release_conn()
+
+    def port_forward(self, pod: str, port: int) -> socket.socket:
+        """A websocket to a pod's port, of Kubernetes' protocol `v4.channel.k8s.io`; see `forward.PortForward`.
+
+        Raises:
+            KubernetesError: it is not allowed, there is no such pod, or no connection.
+        """
+        path = f"{self._path('pods', pod)}/portforward"
+        try:
+            return self._websocket(path, {"ports": str(port)}, protocol="v4.channel.k8s.io")
+        except KubernetesError as error:
+            if error.code != "kubernetes_login":
+                raise
+            self._access = _load(self._context)
+            return self._websocket(path, {"ports": str(port)}, protocol="v4.channel.k8s.io")
+
+    def _websocket(self, path: str, query: Mapping[str, str], *, protocol: str) -> socket.socket:
+        from .websocket import RefusedError, open_websocket
+
+        access = self._access
+        url = f"{access.host}{path}?{urlencode(query)}"
+        try:
+            return open_websocket(access.configuration, url, _login(access.configuration), protocol=protocol)
+        except RefusedError as refused:
+            raise explain_api_error(
+                refused.status, method="GET", url=url, body=refused.body, context=self._context
+            ) from refused
+        except Exception as error:
+            raise self._no_answer("GET", path, error) from error
 
     def _path(self, resource: str, name: str = "", *, everywhere: bool = False) -> str:
         place = "" if everywhere or resource in _WITHOUT_NAMESPACE else f"/namespaces/{quote(self.namespace, safe='')}"
@@ -255,9 +331,7 @@ class Api:
             data = json.dumps(body).encode()
         url = f"{access.host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
-            for setting in access.configuration.auth_settings().values():
-                if setting.get("in") == "header" and setting.get("value"):
-                    headers[setting["key"]] = setting["value"]
+            headers.update(_login(access.configuration))
             answer = access.pool.request(
                 method, url, headers=headers, body=data, retries=False, redirect=False, preload_content=not stream,
                 timeout=urllib3.Timeout(connect=_CONNECT, read=_READ),
@@ -349,6 +423,16 @@ def _load(context: str | None) -> _Access:
         ) from error
     http = client.ApiClient(configuration=configuration)
     return _Access(http.rest_client.pool_manager, configuration, str(configuration.host).rstrip("/"), namespace)
+
+
+def _label_selector(labels: Mapping[str, str] | None) -> dict[str, str]:
+    return {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())} if labels else {}
+
+
+def _login(configuration: Any) -> dict[str, str]:
+    """The headers of the login; runs the kubeconfig's own program where it names one."""
+    settings = configuration.auth_settings().values()
+    return {each["key"]: each["value"] for each in settings if each.get("in") == "header" and each.get("value")}
 
 
 def _exists(files: str) -> bool:

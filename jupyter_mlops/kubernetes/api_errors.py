@@ -14,8 +14,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from ..errors import KubernetesError
+from . import names
 from .admission_reasons import is_refusal, refused
-from .rights import Right, right, role_manifest
+from .rights import INTERACTIVE_RIGHTS, INTERACTIVE_ROLE, Right, right, role_manifest
 
 _FORBIDDEN = re.compile(
     r'User "([^"]*)" cannot (\S+) resource "([^"]+)" in API group "([^"]*)"'
@@ -199,7 +200,8 @@ def _forbidden(_answer: Mapping[str, Any], said: str, target: Target) -> Kuberne
             "kubernetes_forbidden", message, "Name your namespace in the profile's 'namespace', or ask for the right."
         )
     known = right(group, resource) or Right(group, resource, (verb,), "")
-    role = yaml.safe_dump(role_manifest(known, namespace=namespace), sort_keys=False)
+    called = INTERACTIVE_ROLE if known in INTERACTIVE_RIGHTS else names.PRODUCT
+    role = yaml.safe_dump(role_manifest(known, namespace=namespace, name=called), sort_keys=False)
     return _error(
         "kubernetes_forbidden", message, f"Ask the platform team for this Role, bound to you:\n{role}".rstrip()
     )

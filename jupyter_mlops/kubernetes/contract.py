@@ -26,6 +26,8 @@ VERSION = "1"
 
 CONTAINER = "run"
 COMMAND = ("python", "-m", "jupyter_mlops.kubernetes.pod")
+CLUSTER_COMMAND = ("python", "-m", "jupyter_mlops.warm.pod")
+"""What the pods of a cluster run: index 0 its head, the others the same as a run's workers."""
 
 SCHEDULER_PORT = 8786
 HTTP_PORT = 8787
@@ -66,6 +68,8 @@ FAILURES_VARIABLE = "JUPYTER_MLOPS_POD_FAILURES"
 """Failures of this index before this pod; empty: none."""
 DISRUPTIONS_VARIABLE = "JUPYTER_MLOPS_POD_DISRUPTIONS"
 """Disruptions of this index before this pod; empty: none."""
+CLUSTER_VARIABLE = "JUPYTER_MLOPS_POD_CLUSTER"
+"""The cluster's spec as JSON; set in the pods of a cluster only."""
 INDEX_VARIABLE = "JOB_COMPLETION_INDEX"
 """Set by Kubernetes in every pod of an Indexed Job."""
 JOB_VARIABLE = "JUPYTER_MLOPS_POD_JOB"
@@ -80,3 +84,18 @@ MEMORY_VARIABLE = "JUPYTER_MLOPS_POD_MEMORY"
 """Bytes that the pod may use; without a limit, what the node has for pods."""
 CPUS_VARIABLE = "JUPYTER_MLOPS_POD_MILLICPUS"
 """The same in thousandths of a core."""
+
+KERNEL_COMMAND = ("python", "-m", "jupyter_mlops.kubernetes.pod_kernel")
+KERNEL_DIR = "/kernel"
+KERNEL_FILE = "kernel.json"
+"""In `KERNEL_DIR`, from a Secret: `key` and `signature_scheme` of Jupyter's messages, and the supervisor's `token`."""
+SUPERVISOR_PORT = 7700
+KERNEL_PORTS = {"shell_port": 7701, "iopub_port": 7702, "stdin_port": 7703, "control_port": 7704, "hb_port": 7705}
+"""All on the pod's 127.0.0.1: who is in the cluster's network does not reach them."""
+KERNEL_GRACE = 10
+"""Seconds from the wish that a kernel's pod ends to the kill."""
+IDLE_VARIABLE = "JUPYTER_MLOPS_POD_IDLE"
+"""Seconds without a word of a client after which a kernel's pod ends by itself."""
+
+CHECKS_COMMAND = ("python", "-m", "jupyter_mlops.doctor.inside")
+"""What `doctor --pod` has run: it prints one line of JSON and ends."""

@@ -184,9 +184,19 @@ def check_memory(profile: Profile) -> None:
 def _cpu_workers(profile: Profile, here: Place) -> int:
     if profile.workers is not None:
         return ceil(profile.workers / profile.pods)
+    return carried_workers(here.cpus, here.memory)
+
+
+def carried_workers(cpus: float, memory: int) -> int:
+    """Dask workers on CPU in a pod of a profile that names no number.
+
+    Args:
+        cpus: Cores of the pod.
+        memory: Bytes of the pod.
+    """
     # Never more than the memory carries: nobody asked for the number.
-    carried = int(here.memory * (WORKERS_SHARE - 1 / _NOTEBOOK_SHARE)) // LEAST_WORKER_MEMORY
-    return max(1, min(int(here.cpus) // 2, carried))
+    carried = int(memory * (WORKERS_SHARE - 1 / _NOTEBOOK_SHARE)) // LEAST_WORKER_MEMORY
+    return max(1, min(int(cpus) // 2, carried))
 
 
 def _gpu_options(profile: Profile, here: Place, has_rmm: bool) -> list[str]:

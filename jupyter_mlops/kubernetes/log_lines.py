@@ -95,10 +95,11 @@ def to_event(line: Line, *, worker: int | None = None) -> Event:
             pass
     text = line.text if len(line.text) <= LONGEST_LINE else f"{line.text[:LONGEST_LINE]}…"
     shown = text if worker is None else f"[worker {worker}] {text}"
-    return LogEvent(stream="worker", text=f"{shown}\n", time=_moment(line.time))
+    return LogEvent(stream="worker", text=f"{shown}\n", time=moment(line.time))
 
 
-def _moment(time: str) -> datetime:
+def moment(time: str) -> datetime:
+    """Kubernetes' time as Python's; now, if it cannot be read."""
     try:
         # Nanoseconds are more than `fromisoformat` takes before Python 3.11.
         return datetime.fromisoformat(f"{time[:19]}{(time[19:26] if time[19:20] == '.' else '').rstrip('Z')}+00:00")

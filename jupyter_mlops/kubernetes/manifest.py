@@ -1,8 +1,9 @@
 """The objects of a run as dicts: the Indexed Job, and what its pods need to find and to trust each other.
 
-The Job is made first and the others name it as their owner, so that nothing outlives it: a client that dies in between
-leaves a Job that holds nothing. With several pods it is made suspended and released when the others are there; a queue
-suspends and releases by itself.
+The Job is made first and the others name it as their owner, so that nothing outlives it. With several pods it is held
+at first, and released when the others are there: until then it asks for no pod, and its time is short, so that what a
+client leaves that dies in between fails by itself and goes as every run does. (A suspended Job would stay for ever: its
+time stands still.) Where there is a queue, that one suspends and releases, and only the short time holds until then.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ProfileError, UsageError
+from ..profile import Profile
 from ..spec import RunSpec
 from . import contract, dask_options, names
 from .pod_template import encrypted, pod_template
 
 START_ALLOWANCE = 86400
 """Seconds that a run with a time-out may wait for a place, pull its image and be tried again."""
+HOLD = 600
+"""Seconds that a client has to make what a Job of several pods needs, before the Job fails."""
 
 
 def check(spec: RunSpec) -> None:
@@ -31,7 +35,17 @@ def check(spec: RunSpec) -> None:
         ProfileError: the profile has no image, or its parts do not come out even.
         UsageError: MLflow is where no pod can reach it.
     """
-    profile = spec.profile
+    check_profile(spec.profile)
+    dask_options.check_memory(spec.profile)
+    check_tracking_uri(spec.tracking_uri)
+
+
+def check_profile(profile: Profile) -> None:
+    """Refuse a profile that cannot become pods.
+
+    Raises:
+        ProfileError: it has no image, or its parts do not come out even.
+    """
     called = f"The profile '{profile.name}'"
     if profile.image is None:
         raise ProfileError(f"{called} names no image.", hint="Set its field 'image' in c.MLOps.profiles.")
@@ -50,8 +64,6 @@ def check(spec: RunSpec) -> None:
         raise ProfileError(
             f"{called} gives /dev/shm as much memory as a whole pod has.", hint="Lower 'shm', or raise 'memory'."
         )
-    dask_options.check_memory(profile)
-    check_tracking_uri(spec.tracking_uri)
 
 
 def check_tracking_uri(uri: str) -> None:
@@ -87,7 +99,7 @@ def job_spec(
     *,
     mlflow_run_id: str | None = None,
     success_policy: bool = True,
-    suspend: bool = False,
+    held: bool = False,
     start_allowance: int = START_ALLOWANCE,
 ) -> dict[str, Any]:
     """The JobSpec of a run: what a Job has, and what a CronJob has as its template.
@@ -97,7 +109,7 @@ def job_spec(
         mlflow_run_id: The MLflow run whose artifacts hold the spec and the snapshot.
         success_policy: Whether the server knows `successPolicy` (Kubernetes 1.31 and newer). Without it the head tells
             the workers to end.
-        suspend: Whether no pod may start before the Job is released.
+        held: Whether no pod may start before the Job is released (`release`).
         start_allowance: Seconds on top of the run's time-out, for waiting and for further attempts.
 
     Raises:
@@ -125,7 +137,7 @@ def job_spec(
             ]
         },
         "ttlSecondsAfterFinished": profile.ttl,
-        "suspend": suspend or profile.queue is not None,
+        "suspend": profile.queue is not None,
         "template": pod_template(spec, mlflow_run_id=mlflow_run_id),
     }
     if success_policy:
@@ -134,7 +146,21 @@ def job_spec(
         # A last net: the engine keeps the time-out itself. Kubernetes counts waiting, pulling and every attempt in.
         seconds = ceil(spec.run_timeout) + start_allowance + contract.TERMINATION_GRACE
         found["activeDeadlineSeconds"] = min(seconds, 2**31 - 1)
+    if held:
+        found["activeDeadlineSeconds"] = HOLD
+        if profile.queue is None:
+            found["parallelism"] = 0
     return found
+
+
+def release(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What to change (merge patch) in a Job that was made held, when all its parts are there.
+
+    Args:
+        job: As `job_manifest` gives it when it is not held.
+    """
+    spec = job["spec"]
+    return {"spec": {key: spec.get(key) for key in ("parallelism", "activeDeadlineSeconds")}}
 
 
 def job_manifest(
@@ -143,7 +169,7 @@ def job_manifest(
     namespace: str | None = None,
     mlflow_run_id: str | None = None,
     success_policy: bool = True,
-    suspend: bool = False,
+    held: bool = False,
     start_allowance: int = START_ALLOWANCE,
 ) -> dict[str, Any]:
     """The Job of a run; for the arguments see `job_spec`. Needs Kubernetes 1.29 or newer.
@@ -153,7 +179,7 @@ def job_manifest(
         namespace: Where it goes; None: the profile's, or wherever it is applied.
         mlflow_run_id: See `job_spec`.
         success_policy: See `job_spec`.
-        suspend: See `job_spec`.
+        held: See `job_spec`.
         start_allowance: See `job_spec`.
 
     Raises:
@@ -172,7 +198,7 @@ def job_manifest(
             spec,
             mlflow_run_id=mlflow_run_id,
             success_policy=success_policy,
-            suspend=suspend,
+            held=held,
             start_allowance=start_allowance,
         ),
     }

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Play the part.
 
     Args:
-        arguments: None for a pod; the head calls itself with `--engine`, `--cancelled-by` and `--end-workers`.
+        arguments: None for a pod; the head calls itself with `--engine`, `--cancelled-by` and the like.
 
     Returns:
         An exit status of `contract`.

@@ -46,8 +46,11 @@ class DaskProcesses:
         self._running: list[subprocess.Popen[bytes]] = []
         self.running = False
 
-    def start(self) -> dict[str, str]:
+    def start(self, *, scheduler: bool = True) -> dict[str, str]:
         """Start them, and keep them alive; with one pod there is nothing to start.
+
+        Args:
+            scheduler: Also the scheduler; else it is there already.
 
         Returns:
             The variables with which the notebook finds them.
@@ -64,7 +67,7 @@ class DaskProcesses:
             dask_options.worker_command(profile, here, has_rmm=has_rmm),
         )
         self.running = True
-        for command in commands:
+        for command in commands if scheduler else commands[1:]:
             threading.Thread(target=self._keep, args=(command,), name="mlops-dask", daemon=True).start()
         count = dask_options.workers_in_pod(profile, here) * profile.pods
         return {**dask_options.client_environment(profile, here), WORKERS_VARIABLE: str(count)}

@@ -12,7 +12,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,6 +25,8 @@ _LOOK = 0.5
 _ANSWER = 3.0
 _GONE = 5.0
 """Seconds that the head has to answer after Dask ended: else it is gone."""
+_RETIRING = 60.0
+"""Seconds of the `TERMINATION_GRACE` in which data may go to other workers."""
 _UNTOLD = 1
 
 
@@ -33,6 +36,9 @@ def main() -> int:
 
     def stop(*_: object) -> None:
         if process is not None:
+            # Its node is drained, or there are to be fewer: what it has computed goes to the others first.
+            if not Path(end_of_run_file()).exists() and answers(address):
+                retire({**os.environ, **dask_options.client_environment(profile, here)})
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
         sys.exit(contract.EXIT_INTERRUPTED)
@@ -45,10 +51,12 @@ def main() -> int:
     profile, here = pod_profile(os.environ), dask_options.place(os.environ)
     address = dask_options.scheduler_address(profile, here)
     command = dask_options.worker_command(profile, here, has_rmm=find_spec("rmm") is not None)
+    heads = profile.retries + 1
     while True:
         if not wait_for(lambda: answers(address), contract.HEAD_PATIENCE):
             _say(f"no head of the run at {address} for {contract.HEAD_PATIENCE} s")
             return _UNTOLD
+        head = resolved(address)
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=dask_environment(os.environ))
         status = process.wait()
         process = None
@@ -59,6 +67,25 @@ def main() -> int:
             _say(f"Dask ended with exit status {status} although the head of the run answers")
             return status or _UNTOLD
         _say("the head of the run is gone; waiting for it to be started again")
+        wait_for(partial(_has_changed, address, head), contract.HEAD_PATIENCE)
+        if resolved(address) == head:
+            continue  # its pod is there: only the scheduler in it was lost
+        heads -= 1
+        if not heads:
+            # With 0: another pod in this one's place would wait an hour for what does not come, and hold its GPUs.
+            _say("the head was started as often as it may be")
+            return 0
+
+
+def retire(environment: Mapping[str, str]) -> None:
+    """Have the scheduler take this pod's workers out of use, as far as that goes in the time that is left.
+
+    Args:
+        environment: The pod's variables, and those of a client.
+    """
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        command = [sys.executable, "-m", "jupyter_mlops.kubernetes.pod", "--retire"]
+        subprocess.run(command, stdin=subprocess.DEVNULL, env=dict(environment), timeout=_RETIRING, check=False)
 
 
 def answers(address: str) -> bool:
@@ -69,6 +96,19 @@ def answers(address: str) -> bool:
             return True
     except OSError:
         return False
+
+
+def resolved(address: str) -> str | None:
+    """The IP address behind an address of Dask's, or None: there is no pod of that name now."""
+    try:
+        return str(socket.getaddrinfo(str(urlsplit(address).hostname), None)[0][4][0])
+    except OSError:
+        return None
+
+
+def _has_changed(address: str, head: str | None) -> bool:
+    """Whether the head answers again, or its pod is another one or none."""
+    return answers(address) or resolved(address) != head
 
 
 def wait_for(look: Callable[[], bool], patience: float) -> bool:

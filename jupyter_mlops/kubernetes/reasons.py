@@ -100,6 +100,11 @@ def _ended(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Reason 
 def _failed(job: Mapping[str, Any], failed: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Reason:
     reason, message = str(failed.get("reason") or ""), str(failed.get("message") or "")
     raw = said(reason, message)
+    if reason == "DeadlineExceeded" and _is_held(job):
+        return Reason(
+            Stage.FAILED, "not_released", "The run was not handed over whole: who submitted it was interrupted.",
+            "Retry the run.", raw, FailureCode.NOT_STARTED,
+        )  # fmt: skip
     if reason == "DeadlineExceeded":
         return Reason(
             Stage.FAILED, "deadline", "The run took longer than its time-out and the time to find a place allow.",
@@ -131,11 +136,12 @@ def _in_queue(
         waiting = queued(workload, workloads)
         if waiting is not None:
             return waiting
-    if not (job.get("spec") or {}).get("suspend"):
-        return None
     queue = ((job.get("metadata") or {}).get("labels") or {}).get(names.QUEUE_LABEL)
-    if not queue:
-        return Reason(Stage.STARTING, "suspended", "The run is held until all its parts are in Kubernetes.")
+    suspended = (job.get("spec") or {}).get("suspend")
+    if _is_held(job) or (suspended and not queue):
+        return Reason(Stage.STARTING, "held", "The run is held until all its parts are in Kubernetes.")
+    if not suspended:
+        return None
     if workload is not None:
         return Reason(Stage.QUEUED, "admitted", f"The queue {queue} has let the run through.")
     return Reason(
@@ -213,6 +219,11 @@ def _with_workers(wanted: int, found: Sequence[Reason], reason: Reason, refusal:
         return reason
     told = f"The run has {len(found) - len(troubled)} of its {wanted} worker pods. {worst.message}"
     return replace(reason, cause="workers_missing", message=told, hint=worst.hint, raw=worst.raw)
+
+
+def _is_held(job: Mapping[str, Any]) -> bool:
+    """Whether the Job waits for its parts, or ended so (`manifest.release`)."""
+    return (job.get("spec") or {}).get("parallelism") == 0
 
 
 def _wanted(job: Mapping[str, Any]) -> int:

@@ -39,6 +39,10 @@ RIGHTS = (
     Right("", "resourcequotas", ("list",), "tells before the start that a quota is full", optional=True),
     Right("kueue.x-k8s.io", "workloads", ("get", "list", "watch"), "the place in a queue", optional=True),
 )
+INTERACTIVE_RIGHTS = (Right("", "pods/portforward", ("create", "get"), "kernels and clusters that a person works on"),)
+"""On top of `RIGHTS`, for those who start kernels in pods: Kubernetes asks for `get` of a websocket, and for `create`
+from 1.35 on. It opens every port of every pod of the namespace, so that it is nobody's without being asked for."""
+INTERACTIVE_ROLE = f"{names.PRODUCT}-interactive"
 CLUSTER_RIGHTS = (
     Right("", "nodes", ("list",), "which GPUs there are", optional=True),
     Right("", "pods", ("list",), "who has the GPUs", optional=True),
@@ -48,7 +52,9 @@ CLUSTER_RIGHTS = (
 
 def right(group: str, resource: str) -> Right | None:
     """What is needed of a resource, or None: nothing."""
-    return next((each for each in RIGHTS if (each.group, each.resource) == (group, resource)), None)
+    return next(
+        (each for each in (*RIGHTS, *INTERACTIVE_RIGHTS) if (each.group, each.resource) == (group, resource)), None
+    )
 
 
 def role_manifest(*rights: Right, namespace: str, name: str = names.PRODUCT) -> dict[str, Any]:
@@ -90,6 +96,12 @@ def subject_of(user: str) -> Subject:
 def binding_manifest(subject: Subject, *, namespace: str) -> dict[str, Any]:
     """A RoleBinding that gives somebody the Role of `role_manifest`; each subject has one of its own name."""
     return _binding("Role", names.PRODUCT, subject, namespace)
+
+
+def interactive_manifests(subject: Subject, *, namespace: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A Role with `INTERACTIVE_RIGHTS` and no more, and the binding that gives it to somebody."""
+    role = role_manifest(*INTERACTIVE_RIGHTS, namespace=namespace, name=INTERACTIVE_ROLE)
+    return role, _binding("Role", INTERACTIVE_ROLE, subject, namespace)
 
 
 def cluster_manifests(subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -148,7 +148,7 @@ def fetch_results(mlflow_run_id: str, run_dir: Path, *, uri: str, wait: float) -
         if path in RESULTS and path != EVENTS_FILE:
             _download(connection, mlflow_run_id, path, size, run_dir / path)
     for path, size in _files(connection, mlflow_run_id, OUTPUTS):
-        _download(connection, mlflow_run_id, path, size, _inside(run_dir, path))
+        _download(connection, mlflow_run_id, path, size, inside(run_dir, path))
     return run.info.status not in (STATUS[RunState.PENDING], STATUS[RunState.RUNNING])
 
 
@@ -179,15 +179,6 @@ def recorded_events(mlflow_run_id: str, *, uri: str, wait: float) -> list[Event]
         found.append(RunEvent(state=state, code=FailureCode(code), message=message, mlflow_run_id=mlflow_run_id))
         return found
     return []
-
-
-def send_events(mlflow_run_id: str, run_dir: Path, *, uri: str, wait: float) -> None:
-    """Send the events once more: when the results were sent, the last one was not written yet.
-
-    Raises:
-        TrackingError: MLflow is away or refuses.
-    """
-    upload(connect(uri, wait), mlflow_run_id, [Artifact(EVENTS_FILE, run_dir / EVENTS_FILE)])
 
 
 def mark_cancelled(mlflow_run_id: str, by: str, *, uri: str, wait: float) -> None:
@@ -276,7 +267,7 @@ def _without_progress_bar() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _inside(run_dir: Path, path: str) -> Path:
+def inside(run_dir: Path, path: str) -> Path:
     """Where an artifact goes; its name was chosen by whoever could write to the MLflow run."""
     pure = PurePosixPath(path)
     if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\x00" in path:

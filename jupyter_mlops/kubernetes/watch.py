@@ -1,6 +1,7 @@
 """Looks at what Kubernetes has of one run, and reads the logs of its pods without losing or doubling a line.
 
-Knows the API and no MLflow; what the objects mean is decided by `reasons`.
+A look is asked of the API server, or of a mirror that many runs share. Knows the API and no MLflow; what the objects
+mean is decided by `reasons`.
 """
 
 from __future__ import annotations
@@ -10,19 +11,24 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from ..errors import KubernetesError
 from ..events import RunEvent, parse_event
+from ..states import RunState
 from . import contract, names
 from .api import Api
-from .conditions import created
-from .log_lines import Line, Position, parse_line
+from .conditions import created, is_true
+from .log_lines import Line, Position, moment, parse_line
+from .mirror import Mirror, events_about
 from .pod_reasons import pod_index
 from .reasons import Reason, explain
 
 _PENDING_LOOKED_AT = 3
 """Pods of which the events are read: what holds one worker up holds the others up too."""
+_OVER = ("Complete", "Failed", "SuccessCriteriaMet", "FailureTarget")
+"""Conditions of a Job that leave nothing to explain."""
 REFUSED_PATIENCE = 45.0
 """Seconds after which a refusal in the middle of a run is believed."""
 _GONE = ("kubernetes_not_found", "kubernetes_invalid", "kubernetes_no_namespace")
@@ -51,6 +57,15 @@ class Look:
         return [pod for pod in self.pods if pod_index(pod) == 0]
 
     @property
+    def event(self) -> RunEvent:
+        """How it stands, as an event, at the moment that it began to if it runs."""
+        state = self.reason.run_state
+        if state is not RunState.RUNNING or not self.heads:
+            return RunEvent(state=RunState.PENDING, phase=self.reason.message)
+        began = started(self.heads[-1])
+        return RunEvent(state=state) if began is None else RunEvent(state=state, time=began)
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing of the notebook runs and nothing will."""
         if any(not has_ended(pod) for pod in self.heads):
@@ -67,13 +82,17 @@ class Watch:
         name: Of the Job.
         selector: Labels of its pods.
         uid: Of the Job, if it is known: another one of that name is not meant.
+        mirror: Where to look first; None: the API server is asked at each look.
     """
 
-    def __init__(self, api: Api, name: str, selector: Mapping[str, str], uid: str = "") -> None:
+    def __init__(
+        self, api: Api, name: str, selector: Mapping[str, str], uid: str = "", *, mirror: Mirror | None = None
+    ) -> None:
         self._api = api
         self._name = name
         self._selector = selector
         self._uid = uid
+        self._mirror = mirror
         self._nodes_allowed = self._pods_allowed = True
 
     def look(self) -> Look:
@@ -82,50 +101,74 @@ class Watch:
         Raises:
             KubernetesError: it cannot be seen.
         """
-        job = self._api.get("jobs", self._name)
-        if job is not None and self._uid and job["metadata"]["uid"] != self._uid:
-            job = None
-        pods = sorted(self._api.find("pods", labels=self._selector), key=created)
-        workload, workloads = self._workload(job)
+        if self._mirror is not None:
+            self._mirror.refresh()
+            seen = self._explained(*self._mirrored(self._mirror), self._mirror)
+            # A mirror can be a moment behind, and one of pods behind one of Jobs: an end is believed from the source.
+            if not seen.is_over:
+                return seen
+        job = self._right_one(self._api.get("jobs", self._name))
+        return self._explained(job, sorted(self._api.find("pods", labels=self._selector), key=created), None)
+
+    def glance(self, mirror: Mirror) -> Look:
+        """How it stands, without what explains a delay; asks nobody: the mirror was refreshed."""
+        job, pods = self._mirrored(mirror)
+        return Look(job, pods, explain(job, pods=pods))
+
+    def _mirrored(self, mirror: Mirror) -> tuple[Mapping[str, Any] | None, list[dict[str, Any]]]:
+        pods = mirror.pods(self._selector.get(names.RUN_LABEL, ""))
+        return self._right_one(mirror.job(self._name)), sorted(pods, key=created)
+
+    def _right_one(self, job: dict[str, Any] | None) -> dict[str, Any] | None:
+        return None if job is not None and self._uid and job["metadata"]["uid"] != self._uid else job
+
+    def _explained(self, job: Mapping[str, Any] | None, pods: list[dict[str, Any]], mirror: Mirror | None) -> Look:
+        workload, workloads = self._workload(job, mirror)
         nodes = all_pods = None
         if any(_is_unplaced(pod) for pod in pods):
-            nodes, all_pods = self._nodes(), self._all_pods()
+            nodes, all_pods = self._nodes(mirror), self._all_pods(mirror)
+        about = _worth_explaining(job, pods)
+        events = events_about(self._api, about) if mirror is None else mirror.events(about)
         reason = explain(
-            job, workload=workload, pods=pods, events=self._events(job, pods), nodes=nodes, all_pods=all_pods,
-            workloads=workloads,
+            job, workload=workload, pods=pods, events=events, nodes=nodes, all_pods=all_pods, workloads=workloads,
         )  # fmt: skip
         return Look(job, pods, reason)
 
-    def _events(self, job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        if job is None:
-            return []
-        wanted = int(job["spec"].get("parallelism") or 1)
-        waiting = [pod for pod in pods if not has_log(pod) and not has_ended(pod)]
-        about = [job] if sum(not has_ended(pod) for pod in pods) < wanted else []
-        found: list[dict[str, Any]] = []
-        for thing in [*about, *waiting[:_PENDING_LOOKED_AT]]:
-            found += self._api.find("events", fields=f"involvedObject.uid={thing['metadata']['uid']}")
-        return found
-
-    def _workload(self, job: Mapping[str, Any] | None) -> tuple[dict[str, Any] | None, list[dict[str, Any]] | None]:
+    def _workload(
+        self, job: Mapping[str, Any] | None, mirror: Mirror | None
+    ) -> tuple[dict[str, Any] | None, list[dict[str, Any]] | None]:
         """The Job's Workload of Kueue, and those that it waits among."""
         labels = (job or {}).get("metadata", {}).get("labels") or {}
         if job is None or names.QUEUE_LABEL not in labels or not job["spec"].get("suspend"):
             return None, None
-        all_of_them = self._api.find_if_allowed("workloads")
+        all_of_them = self._api.find_if_allowed("workloads") if mirror is None else mirror.workloads()
         uid = job["metadata"]["uid"]
         mine = next((each for each in all_of_them or () if _owned_by(each, uid)), None)
         return mine, all_of_them
 
-    def _nodes(self) -> list[dict[str, Any]] | None:
+    def _nodes(self, mirror: Mirror | None) -> list[dict[str, Any]] | None:
+        if mirror is not None:
+            return mirror.nodes()
         found = self._api.find_if_allowed("nodes") if self._nodes_allowed else None
         self._nodes_allowed = found is not None
         return found
 
-    def _all_pods(self) -> list[dict[str, Any]] | None:
+    def _all_pods(self, mirror: Mirror | None) -> list[dict[str, Any]] | None:
+        if mirror is not None:
+            return mirror.all_pods()
         found = self._api.find_if_allowed("pods", everywhere=True) if self._pods_allowed else None
         self._pods_allowed = found is not None
         return found
+
+
+def _worth_explaining(job: Mapping[str, Any] | None, pods: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of which objects the events tell why it does not go on."""
+    if job is None or any(is_true(job, kind) for kind in _OVER):
+        return []
+    wanted = int(job["spec"].get("parallelism") or 1)
+    waiting = [pod for pod in pods if not has_log(pod) and not has_ended(pod)]
+    about = [job] if sum(not has_ended(pod) for pod in pods) < wanted else []
+    return [*about, *waiting[:_PENDING_LOOKED_AT]]
 
 
 def has_ended(pod: Mapping[str, Any]) -> bool:
@@ -140,6 +183,15 @@ def has_log(pod: Mapping[str, Any]) -> bool:
             state = each.get("state") or {}
             return "running" in state or "terminated" in state
     return False
+
+
+def started(pod: Mapping[str, Any]) -> datetime | None:
+    """When our container in it began; None: it has not, or does not tell."""
+    for each in (pod.get("status") or {}).get("containerStatuses") or ():
+        running = (each.get("state") or {}).get("running") or {}
+        if each.get("name") == contract.CONTAINER and running.get("startedAt"):
+            return moment(str(running["startedAt"]))
+    return None
 
 
 def last_word(pods: Sequence[Mapping[str, Any]]) -> RunEvent | None:

@@ -104,6 +104,13 @@ def _kernel_id() -> str | None:
     return name.removeprefix("kernel-") if name.startswith("kernel-") else None
 
 
+def server_base_url() -> str | None:
+    """The path below which the browser finds this kernel's Jupyter server, with its slashes; None: there is none."""
+    prefix = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
+    found = [prefix] if prefix else [str(server.get("base_url") or "/") for server in _servers()]
+    return f"/{found[0].strip('/')}/".replace("//", "/") if found else None
+
+
 def _servers() -> list[dict[str, Any]]:
     """The running Jupyter servers of this user, this kernel's own first.
 

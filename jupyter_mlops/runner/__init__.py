@@ -6,11 +6,11 @@ A runner knows no HTTP, no command line and no store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..config import MLOps
 from ..errors import ProfileError, nearest
@@ -40,8 +40,22 @@ class Runner(Protocol):
     def reconcile(self, run_id: str) -> None:
         """Give a run whose processes are gone without a record the record that it lacks."""
 
+    def standing(self, run_ids: Sequence[str]) -> Iterator[tuple[str, list[Event]]]:
+        """Events that tell how each of these runs stands, as `reconcile` leaves it; many cost little more than one.
+
+        A run that cannot be seen now is left out. What a running one printed is not among the events.
+        """
+
     def files(self, run_id: str) -> Path:
         """The directory with the run's files on this machine."""
+
+
+@runtime_checkable
+class ElasticRunner(Protocol):
+    """A runner whose runs can get more or fewer Dask workers while they run."""
+
+    def scale(self, spec: RunSpec, workers: int) -> int:
+        """Have so many workers, or the next number that can be had; returns that."""
 
 
 def get_runner(name: str, config: MLOps) -> Runner:

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import MLOps
-from ..errors import ConfigError, KubernetesError, MLOpsError, NotFoundError, TrackingError
+from ..errors import ConfigError, KubernetesError, MLOpsError, NotFoundError, TrackingError, UsageError
 from ..events import (
     EVENTS_FILE,
     CellEvent,
@@ -47,6 +48,8 @@ FETCHED_FILE = ".fetched"
 _SUCCESS_POLICY = (1, 31)
 _GLANCE = 5.0
 """Seconds that a look at results may wait for MLflow, where nobody asked for them in particular."""
+_MAKING = 120.0
+"""Seconds after which a Job that was to be made must be there."""
 _FOLLOWING = 1.0
 """Seconds that a call is repeated while a run is followed: the stream itself goes on trying, and says so."""
 
@@ -233,6 +236,74 @@ class KubernetesRunner:
             for _ in self.events(run_id, follow=False, stop=lambda: True):
                 pass
 
+    def standing(self, run_ids: Sequence[str]) -> Iterator[tuple[str, list[Event]]]:
+        """What tells how these runs stand: of those of one namespace the objects are asked for together.
+
+        Their logs are not read, but for those that have ended since: they get their record.
+        """
+        waiting: dict[tuple[str | None, str, str], list[tuple[str, Place]]] = {}
+        for run_id in run_ids:
+            place = Place.read(self._run_dir(run_id))
+            before = list(read_events(self._run_dir(run_id)))
+            if place is None or _final_of(before) is not None or self._is_being_made(run_id, place):
+                yield run_id, before
+            else:
+                waiting.setdefault((place.context, place.host, place.namespace), []).append((run_id, place))
+        for those in waiting.values():
+            with suppress(KubernetesError, ConfigError):
+                yield from self._standing_together(those)
+
+    def _is_being_made(self, run_id: str, place: Place) -> bool:
+        """Whether its submission may be in the middle: that there is no Job means nothing then."""
+        if place.uid:
+            return False
+        with suppress(OSError):
+            return time.time() - (self._run_dir(run_id) / PLACE_FILE).stat().st_mtime < _MAKING
+        return False
+
+    def _standing_together(self, those: Sequence[tuple[str, Place]]) -> Iterator[tuple[str, list[Event]]]:
+        """Runs of one namespace.
+
+        Raises:
+            KubernetesError: it cannot be seen.
+        """
+        from ..kubernetes.mirror import mirror_of_all
+        from ..kubernetes.watch import Watch
+
+        api = self._api_of(those[0][1], patience=_FOLLOWING)
+        mirror = mirror_of_all(api)
+        mirror.refresh()
+        for run_id, place in those:
+            look = Watch(api, place.name, _selector(run_id), place.uid).glance(mirror)
+            if not look.is_over:
+                yield run_id, [*read_events(self._run_dir(run_id)), look.event]
+                continue
+            # The mirror may not have seen it yet: the source is asked, and what it says is recorded.
+            try:
+                yield run_id, list(self.events(run_id, follow=False, stop=lambda: True))
+            except KubernetesError as error:
+                if error.retryable:
+                    raise
+
+    def scale(self, spec: RunSpec, workers: int) -> int:
+        """Have so many Dask workers, in whole pods; those that go hand their data to the others first.
+
+        Raises:
+            UsageError: the run is in one pod, or has to keep at least its first.
+            KubernetesError: Kubernetes refuses.
+        """
+        from ..kubernetes.cluster_manifest import resize
+
+        place = Place.read(self._run_dir(spec.run_id))
+        if place is None or spec.profile.pods == 1:
+            raise UsageError(
+                f"The workers of the run {spec.run_id} are fixed: it runs in one pod.",
+                hint="A profile with several 'pods' can be scaled, and a cluster (jupyter mlops cluster start) too.",
+            )
+        change, comes_to = resize(spec.profile, workers)
+        self._api_of(place).patch("jobs", place.name, change)
+        return comes_to
+
     def files(self, run_id: str) -> Path:
         """The run's directory; what an ended run has left in MLflow is taken here first."""
         run_dir = self._run_dir(run_id)
@@ -247,10 +318,11 @@ class KubernetesRunner:
         from ..kubernetes.certificates import issue_certificates
 
         several = spec.profile.pods > 1
-        job = _made(api, "jobs", manifest.job_manifest(
-            spec, namespace=api.namespace, mlflow_run_id=place.mlflow_run_id,
-            success_policy=api.version() >= _SUCCESS_POLICY, suspend=several,
-        ))  # fmt: skip
+        known: dict[str, Any] = {
+            "namespace": api.namespace, "mlflow_run_id": place.mlflow_run_id,
+            "success_policy": api.version() >= _SUCCESS_POLICY,
+        }  # fmt: skip
+        job = _made(api, "jobs", manifest.job_manifest(spec, **known, held=several))
         if (job["metadata"].get("labels") or {}).get(names.RUN_LABEL) != names.label_value(spec.run_id):
             raise KubernetesError(f"There is a Job {place.name} in {api.namespace} that is not this run.")
         uid = str(job["metadata"]["uid"])
@@ -267,8 +339,9 @@ class KubernetesRunner:
             _made(api, "services", manifest.service_manifest(spec, **where), read=False)
             with _optional():
                 _made(api, "networkpolicies", manifest.network_policy_manifest(spec, **where), read=False)
-            if spec.profile.queue is None and job["spec"].get("suspend"):
-                api.patch("jobs", place.name, {"spec": {"suspend": False}})
+            change = manifest.release(manifest.job_manifest(spec, **known))
+            if any(job["spec"].get(key) != value for key, value in change["spec"].items()):
+                api.patch("jobs", place.name, change)
         except KubernetesError:
             with suppress(KubernetesError):
                 api.delete("jobs", place.name, uid=uid)
@@ -360,11 +433,13 @@ class KubernetesRunner:
 
     def _stream(self, run_id: str, place: Place, stop: Callable[[], bool], *, following: bool) -> Stream:
         from ..kubernetes.follow import Stream
+        from ..kubernetes.mirror import mirror_of_run
         from ..kubernetes.watch import Watch
 
         api = self._api_of(place, patience=_FOLLOWING if following else None)
-        selector = {names.MANAGED_BY_LABEL: names.PRODUCT, names.RUN_LABEL: names.label_value(run_id)}
-        return Stream(api, Watch(api, place.name, selector, place.uid), stop=stop)
+        selector = _selector(run_id)
+        mirror = mirror_of_run(api, selector) if following else None
+        return Stream(api, Watch(api, place.name, selector, place.uid, mirror=mirror), stop=stop)
 
     def _api_of(self, place: Place, *, patience: float | None = None) -> Api:
         api = self._api(place.context, place.namespace, patience=patience)
@@ -386,6 +461,11 @@ class KubernetesRunner:
 
     def _run_dir(self, run_id: str) -> Path:
         return self._config.run_dir(run_id)
+
+
+def _selector(run_id: str) -> dict[str, str]:
+    """The labels of a run's pods."""
+    return {names.MANAGED_BY_LABEL: names.PRODUCT, names.RUN_LABEL: names.label_value(run_id)}
 
 
 def _made(api: Api, resource: str, thing: dict[str, Any], *, read: bool = True) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from ..errors import MLOpsError, NotFoundError, ProfileError
 from ..events import Event, read_events
 from ..profile import Profile
 from ..spec import RunSpec
-from ..worker import PROCESS_FILE, birth_of
+from ..states import RUN_ID_VARIABLE
+from ..worker import PROCESS_FILE, WAITING_VARIABLE, birth_of
 
 _BIRTH = 60.0
 """Seconds that a run may be without a process file before it counts as never started."""
@@ -49,7 +50,7 @@ class LocalRunner:
         try:
             os.close(os.open(run_dir / ".submitted", os.O_CREAT | os.O_EXCL))
             with (run_dir / "worker.log").open("ab") as log:
-                worker = _start([str(run_dir)], log=log, cwd=run_dir)
+                worker = self._hand_over(run_dir) or _start([str(run_dir)], log=log, cwd=run_dir)
         except FileExistsError:
             return
         except OSError as error:
@@ -163,14 +164,29 @@ class LocalRunner:
         how = self._death(run_dir)
         if how is None or recorded_outcome(run_dir) is not None:
             return
-        end_processes(run_id)
+        end_processes(run_id, waiting=(_read_process_file(run_dir) or {}).get("waiting"))
         if record_death(run_dir, how):
             with suppress(OSError):  # `jupyter mlops sync` sends it later
                 _start([str(run_dir), "--publish"], log=subprocess.DEVNULL)
 
+    def standing(self, run_ids: Sequence[str]) -> Iterator[tuple[str, list[Event]]]:
+        """What each of them has told; those that died without a word get their record first."""
+        for run_id in run_ids:
+            with suppress(OSError):
+                self.reconcile(run_id)
+            yield run_id, list(read_events(self.files(run_id)))
+
     def files(self, run_id: str) -> Path:
         """The run's directory; it may not exist."""
         return self._config.run_dir(run_id)
+
+    def _hand_over(self, run_dir: Path) -> int | None:
+        """The process of an engine that has waited and takes this run, or None."""
+        if not self._config.warm_seconds() or RUN_ID_VARIABLE in os.environ:
+            return None
+        from ..warm.waiting import hand_over
+
+        return hand_over(self._config.data_path, run_dir)
 
     def _signal(self, run_id: str) -> None:
         known = _read_process_file(self.files(run_id))
@@ -212,6 +228,8 @@ def _start(arguments: list[str], *, log: Any, cwd: Path | None = None) -> int:
         stdout=log,
         stderr=log,
         cwd=cwd,
+        # A run that is a part of another one has processes of its own.
+        env={name: value for name, value in os.environ.items() if name != WAITING_VARIABLE},
         start_new_session=True,
     )
     # A long-lived parent (a Jupyter server) would keep the ended worker as a zombie.

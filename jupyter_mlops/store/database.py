@@ -1,6 +1,7 @@
 """Opens the store (SQLite or PostgreSQL), brings its schema up to date, and answers questions about runs.
 
-May not know runners, files of runs, or MLflow. Everything that is asked of it may be done twice: so what met a server
+Jobs, slots and the audit log have modules of their own, which use the sessions of this one. May not know runners, files
+of runs, or MLflow. Everything that is asked of it may be done twice: so what met a server
 that was just being restarted is done again.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, or_, select, text, update
 from sqlalchemy.engine import make_url
@@ -23,9 +24,12 @@ from ..errors import NotFoundError, StoreError
 from ..spec import RunSpec, RunState
 from .models import RunRecord, RunRow, plain_text, record_from_row, row_from_spec
 
+if TYPE_CHECKING:
+    from .audit import AuditEntry
+
 F = TypeVar("F", bound=Callable[..., Any])
 
-SCHEMA_HEAD = "0001"
+SCHEMA_HEAD = "0003"
 """The newest migration; a test holds it against the files in `migrations/versions`."""
 
 _BUSY_TIMEOUT = 30.0
@@ -37,7 +41,9 @@ _CONNECT_TIMEOUT = 10
 AWAY = "store_away"
 
 
-def _outlasting_a_restart(method: F) -> F:
+def outlasting_a_restart(method: F) -> F:
+    """Do a question to the store again while its server is being restarted; it must be one that may come twice."""
+
     @functools.wraps(method)
     def ask(*args: Any, **kwargs: Any) -> Any:
         deadline = time.monotonic() + _RESTART_TIMEOUT
@@ -73,17 +79,49 @@ class Store:
         """Give back the connections."""
         self._engine.dispose()
 
-    @_outlasting_a_restart
-    def add_run(self, spec: RunSpec) -> RunRecord:
+    @contextmanager
+    def reading(self, *, one_moment: bool = False) -> Iterator[Session]:
+        """A session that reads; with `one_moment` everything in it is of the same moment.
+
+        Raises:
+            StoreError: the store fails.
+        """
+        engine = self._engine
+        if one_moment and engine.dialect.name == "postgresql":  # SQLite's transactions are so anyway
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with self._errors(), Session(engine) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A session that writes, and is committed at its end; on SQLite nobody else writes meanwhile.
+
+        Raises:
+            StoreError: the store fails.
+        """
+        with self._errors(), self._write() as session:
+            yield session
+
+    @outlasting_a_restart
+    def add_run(self, spec: RunSpec, *, entry: AuditEntry | None = None) -> RunRecord:
         """Record an accepted run.
 
         A second call with the same `run_id`, or with a `run_key` that is taken, adds nothing and gives the record
         that is there.
+
+        Args:
+            spec: The run.
+            entry: What the audit log says of it: both are recorded, or neither is.
         """
+        from .audit import append
+
         with self._errors():
             try:
                 with self._write() as session:
                     session.add(row_from_spec(spec))
+                    session.flush()
+                    if entry is not None:
+                        append(session, entry)
             except IntegrityError:
                 with self._read() as session:
                     query = select(RunRow).where(
@@ -93,7 +131,7 @@ class Store:
                     return record_from_row(session.scalars(query).one())
             return self.run(spec.run_id)
 
-    @_outlasting_a_restart
+    @outlasting_a_restart
     def update_run(self, run_id: str, **fields: Any) -> bool:
         """Set fields of a run that has not ended; what has ended stays as it is.
 
@@ -112,7 +150,7 @@ class Store:
             )
             return bool(done.rowcount)  # type: ignore[attr-defined]
 
-    @_outlasting_a_restart
+    @outlasting_a_restart
     def run(self, name: str) -> RunRecord:
         """The run of that id, unique prefix, or `@last`.
 
@@ -135,7 +173,14 @@ class Store:
         what = "There is no run yet." if name == "@last" else f"There is no run '{name}'."
         raise NotFoundError(what, hint="`jupyter mlops runs` lists the runs.")
 
-    @_outlasting_a_restart
+    @outlasting_a_restart
+    def run_with_key(self, run_key: str) -> RunRecord | None:
+        """The run that was submitted with this key, or None."""
+        with self._errors(), self._read() as session:
+            row = session.scalars(select(RunRow).where(RunRow.run_key == plain_text(run_key))).one_or_none()
+            return record_from_row(row) if row is not None else None
+
+    @outlasting_a_restart
     def runs(
         self,
         *,

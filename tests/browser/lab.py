@@ -175,6 +175,7 @@ def _environment(own: Path, token: str, env: Mapping[str, str]) -> dict[str, str
         "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
         "IPYTHONDIR": str(own / "ipython"),
         "JUPYTER_PREFER_ENV_PATH": "1",
+        "JUPYTER_MLOPS_WARM_SECONDS": "0",
         **env,
     }
 

@@ -5,7 +5,7 @@
     places        names, addresses, versions, directories
     requirements  what this machine must have; installs it on Debian as root
     cache         builds a thing once and keeps it
-    binaries      Kubernetes and CoreDNS from their Go modules
+    binaries      Kubernetes, CoreDNS and KWOK from their Go modules
     pki           certificates and kubeconfigs of the parts
     node          process 1 of the node's namespaces: starts the parts, reaps, ends with all of them
     processes     starts, asks and ends a node from outside
@@ -14,7 +14,10 @@
     health        asks the parts how they are
     cgroups       the control group of the node's pods
     image         base image, builds from a Dockerfile, loading into the node
+    simulated     nodes and pods that are only played, in any number
+    counting      stands before the API server and counts what is asked
     access        namespaces, users with few rights, extended resources
     lifecycle     up, down, status
+    run_place     where the runs of a test are
     context       what a test talks to: this node, or a Kubernetes of the developer's own
 """

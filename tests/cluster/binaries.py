@@ -1,4 +1,4 @@
-"""Kubernetes, CoreDNS and the pause program, compiled from their published Go modules. Knows no cluster."""
+"""Kubernetes, CoreDNS, KWOK and the pause program, compiled from their published Go modules. Knows no cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from .cache import ClusterError, Recipe, digest, ensure, run
-from .places import COREDNS_VERSION, KUBERNETES_VERSION, machine
+from .places import COREDNS_VERSION, KUBERNETES_VERSION, KWOK_VERSION, machine
 
 _PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
 # Whatever the caller's settings, these builds depend on the module graph alone.
@@ -37,10 +37,24 @@ def coredns() -> Path:
             kind="coredns",
             key=f"{COREDNS_VERSION}-{machine()}",
             expected="about 3 minutes on 2 cores",
-            build=_build_coredns,
+            build=lambda directory: _go_install(directory, f"github.com/coredns/coredns@v{COREDNS_VERSION}"),
         )
     )
     return directory / "coredns"
+
+
+def kwok() -> Path:
+    """The program that plays the kubelets of simulated nodes; only the test of many runs needs it."""
+    directory = ensure(
+        Recipe(
+            title=f"Compiling KWOK {KWOK_VERSION}",
+            kind="kwok",
+            key=f"{KWOK_VERSION}-{machine()}",
+            expected="about 2 minutes on 2 cores",
+            build=lambda directory: _go_install(directory, f"sigs.k8s.io/kwok/cmd/kwok@v{KWOK_VERSION}"),
+        )
+    )
+    return directory / "kwok"
 
 
 def pause() -> Path:
@@ -81,10 +95,8 @@ def _build_kubernetes(directory: Path, flags: str) -> None:
     source.rmdir()
 
 
-def _build_coredns(directory: Path) -> None:
-    environment = {**_GO, "GOBIN": str(directory)}
-    module = f"github.com/coredns/coredns@v{COREDNS_VERSION}"
-    run(["go", "install", "-ldflags", _SMALL, module], environment=environment)
+def _go_install(directory: Path, package: str) -> None:
+    run(["go", "install", "-ldflags", _SMALL, package], environment={**_GO, "GOBIN": str(directory)})
 
 
 def _go_build(source: Path, target: Path, packages: list[str], flags: str) -> None:

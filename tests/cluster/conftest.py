@@ -13,13 +13,14 @@ from .cache import ClusterError
 from .context import Context, other_context, own_context
 from .places import place
 from .product_image import product_archive, product_image
+from .run_place import mlflow, place_of_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kubernetes.client import ApiClient
 
-__all__ = ["product_archive", "product_image"]
+__all__ = ["mlflow", "place_of_runs", "product_archive", "product_image"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,11 +22,13 @@ class Door:
 
     Attributes:
         port: Its own.
+        user: Who is let in.
+        password: With this password.
         refused: How many were not let in.
     """
 
     def __init__(self, host: str, target: int, user: str, password: str) -> None:
-        self._host, self._target = host, target
+        self._host, self._target, self.user, self.password = host, target, user, password
         login = base64.b64encode(f"{user}:{password}".encode())
         self._wanted = b"authorization: basic " + login.lower()
         self._listener = socket.create_server((host, 0))

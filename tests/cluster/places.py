@@ -12,6 +12,7 @@ KUBERNETES_VERSION = "1.34.4"
 """The last line that starts on a machine with version 1 of control groups."""
 
 COREDNS_VERSION = "1.15.0"
+KWOK_VERSION = "0.8.0"
 DEBIAN_SUITE = "bookworm"
 
 NODE_NAME = "node-1"

@@ -85,7 +85,7 @@ def test_the_role_is_enough_for_everything_that_a_run_does(
     assert missing_rights(nobody) == []
 
     run = spec({"image": context.base_image, "cpus": 0.1, "memory": "64Mi", "namespace": namespace})
-    job = nobody.create("jobs", manifest.job_manifest(run, suspend=True))
+    job = nobody.create("jobs", manifest.job_manifest(run, held=True))
     name, uid = job["metadata"]["name"], job["metadata"]["uid"]
     for each in (thing for case in golden.CASES.values() for thing in case if thing["kind"] != "Job"):
         thing = json.loads(json.dumps(each))
@@ -95,7 +95,7 @@ def test_the_role_is_enough_for_everything_that_a_run_does(
                       dry_run=True)  # fmt: skip
     assert nobody.get("jobs", name) is not None
     assert [one["metadata"]["name"] for one in nobody.find("jobs", labels=names.selector(run))] == [name]
-    nobody.patch("jobs", name, {"spec": {"suspend": False}})
+    nobody.patch("jobs", name, manifest.release(manifest.job_manifest(run)))
     for resource in ("pods", "events", "resourcequotas"):
         nobody.find(resource)
     assert nobody.delete("jobs", name, uid=uid)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_mlops.cli.options import json_parameters, moment, tags
+from jupyter_mlops.cli.options import duration, json_parameters, moment, tags
 from jupyter_mlops.errors import ParameterError, UsageError
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
@@ -46,3 +46,20 @@ def test_tags_split_at_the_first_equals_sign() -> None:
 def test_json_parameters_must_be_an_object(text: str) -> None:
     with pytest.raises(ParameterError):
         json_parameters(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("8h", 28800), ("1.5h", 5400), ("2d", 172800)]
+)
+def test_a_duration_has_a_unit(text: str, seconds: float) -> None:
+    assert duration(text, "--lifetime") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "8", "h", "-1h", "0s", "nanh", "infd", "1e99d", "eight", "8 hours"])
+def test_what_is_no_duration_is_refused_by_its_option(text: str) -> None:
+    with pytest.raises(UsageError, match="--lifetime"):
+        duration(text, "--lifetime")
+
+
+def test_no_duration_is_none() -> None:
+    assert duration(None, "--lifetime") is None

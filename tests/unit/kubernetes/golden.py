@@ -47,7 +47,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         },
         run_timeout=7200,
     ),
-    "four_gpus_in_two_pods": _job(parts=True, suspend=True)({"cpus": 16, "memory": "128Gi", "gpus": 4, "pods": 2}),
+    "four_gpus_in_two_pods": _job(parts=True, held=True)({"cpus": 16, "memory": "128Gi", "gpus": 4, "pods": 2}),
     "slices_over_ucx": _job(parts=True)(
         {"cpus": 3, "memory": "96Gi", "gpus": 3, "pods": 3, "gpu_resource": "nvidia.com/mig-3g.40gb", "protocol": "ucx",
          "priority_class": "high"},

@@ -279,7 +279,21 @@ def test_without_a_queue_the_job_starts_at_once_unless_it_is_held() -> None:
     job = manifest.job_manifest(spec({"priority_class": "production"}))
     assert job["spec"]["suspend"] is False
     assert job["spec"]["template"]["spec"]["priorityClassName"] == "production"
-    assert manifest.job_manifest(spec(), suspend=True)["spec"]["suspend"] is True
+
+
+def test_a_job_that_is_held_asks_for_no_pod_and_ends_by_itself_unless_it_is_released() -> None:
+    run = spec({"pods": 4}, run_timeout=60.0)
+    held, whole = manifest.job_manifest(run, held=True), manifest.job_manifest(run)
+    assert (held["spec"]["suspend"], held["spec"]["parallelism"], held["spec"]["completions"]) == (False, 0, 4)
+    assert held["spec"]["activeDeadlineSeconds"] == manifest.HOLD
+    released = {**held["spec"], **manifest.release(whole)["spec"]}
+    assert released == whole["spec"]
+    assert manifest.release(manifest.job_manifest(spec({"pods": 4})))["spec"]["activeDeadlineSeconds"] is None
+
+
+def test_a_queue_counts_the_pods_of_a_job_that_is_held() -> None:
+    held = manifest.job_manifest(spec({"pods": 4, "queue": "team-a"}), held=True)["spec"]
+    assert (held["suspend"], held["parallelism"], held["activeDeadlineSeconds"]) == (True, 4, manifest.HOLD)
 
 
 @pytest.mark.parametrize(
@@ -303,7 +317,8 @@ def test_the_namespace_given_wins_over_the_profiles() -> None:
 
 def test_the_pod_learns_every_variable_of_the_contract_but_those_that_kubernetes_sets() -> None:
     known = variables(manifest.job_manifest(spec({"pods": 2}), mlflow_run_id="m1"))
-    assert set(VARIABLES.values()) - known.keys() == {contract.INDEX_VARIABLE}
+    of_others = {contract.IDLE_VARIABLE, contract.CLUSTER_VARIABLE}  # pods of kernels and of clusters
+    assert set(VARIABLES.values()) - known.keys() - of_others == {contract.INDEX_VARIABLE}
 
 
 def test_a_runs_spec_can_be_a_cronjobs_template() -> None:

@@ -34,6 +34,7 @@ def pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     monkeypatch.setattr(pod_worker, "_GONE", 0.05)
     monkeypatch.setattr(pod_worker, "end_of_run_file", lambda: str(over))
     monkeypatch.setattr(pod_worker, "answers", lambda _address: state["answers"].pop(0) if state["answers"] else False)
+    monkeypatch.setattr(pod_worker, "resolved", lambda _address: "10.0.0.1")
 
     class Dask:
         def __init__(self, command: list[str], **_options: Any) -> None:
@@ -58,7 +59,7 @@ def test_it_ends_well_when_the_head_said_that_the_run_is_over(pod: dict[str, Any
 def test_it_waits_again_when_the_head_is_gone_and_serves_the_next_one(
     pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pod["answers"], pod["ends"] = [True, *[False] * 2000, True], [(0, False), (0, True)]
+    pod["answers"], pod["ends"] = [True, *[False] * 2000, True, True], [(0, False), (0, True)]
 
     class Clock:
         now = 0.0
@@ -81,6 +82,29 @@ def test_its_own_failure_is_for_kubernetes_to_mend_and_never_a_zero(
 ) -> None:
     pod["answers"], pod["ends"] = [True, True], [(status, False)]
     assert pod_worker.main() == expected
+
+
+def test_it_ends_when_the_head_was_lost_as_often_as_it_may_be_started(
+    pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_worker, "_GONE", 0.0)
+    # For each of three heads: it answers, has an address, is asked after Dask's end, and its name is gone.
+    pod["answers"] = [True, False, False] * 3
+    names = iter(["10.0.0.1", None, None] * 3)
+    monkeypatch.setattr(pod_worker, "resolved", lambda _address: next(names))
+    pod["ends"] = [(1, False)] * 3
+    assert pod_worker.main() == 0
+    assert len(pod["started"]) == 3
+
+
+def test_a_scheduler_that_is_lost_in_a_pod_that_stays_is_waited_for(
+    pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pod_worker, "_GONE", 0.0)
+    pod["answers"] = [True, *[False, True, True] * 5]
+    pod["ends"] = [*[(1, False)] * 5, (0, True)]
+    assert pod_worker.main() == 0
+    assert len(pod["started"]) == 6
 
 
 def test_a_head_that_never_comes_is_given_up(pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

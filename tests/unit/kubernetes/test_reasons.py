@@ -129,7 +129,14 @@ def test_a_run_that_was_let_through_and_is_not_released_yet_waits_no_more() -> N
 
 
 def test_a_job_that_we_hold_ourselves_is_starting() -> None:
-    assert explain(job(suspend=True)).cause == "suspended"
+    assert explain(job(suspend=True)).cause == "held"
+    assert explain(job(pods=0)).cause == "held"
+
+
+def test_a_job_that_was_never_released_says_so_and_not_that_it_took_too_long() -> None:
+    failed = condition("Failed", reason="DeadlineExceeded", message="Job was active longer than specified deadline")
+    assert explain(job(pods=0, conditions=[failed])).cause == "not_released"
+    assert explain(job(conditions=[failed])).cause == "deadline"
 
 
 def test_a_workload_that_was_admitted_leaves_the_word_to_the_pods() -> None:

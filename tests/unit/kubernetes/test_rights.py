@@ -2,10 +2,12 @@ import pytest
 
 from jupyter_mlops.kubernetes.rights import (
     CLUSTER_RIGHTS,
+    INTERACTIVE_RIGHTS,
     RIGHTS,
     Subject,
     binding_manifest,
     cluster_manifests,
+    interactive_manifests,
     right,
     role_manifest,
     subject_of,
@@ -26,6 +28,20 @@ def test_a_client_never_reads_a_secret_and_never_gets_into_a_pod() -> None:
     for each in (*RIGHTS, *CLUSTER_RIGHTS):
         assert "*" not in (each.group, each.resource, *each.verbs)
         assert each.resource not in ("pods/exec", "pods/attach", "pods/portforward")
+
+
+def test_ports_of_pods_are_a_right_of_their_own_that_runs_do_not_ask_for() -> None:
+    assert [(each.resource, each.verbs) for each in INTERACTIVE_RIGHTS] == [("pods/portforward", ("create", "get"))]
+    asked = {resource for rule in role_manifest(namespace="a")["rules"] for resource in rule["resources"]}
+    assert "pods/portforward" not in asked
+    ann = Subject("User", "ann")
+    role, binding = interactive_manifests(ann, namespace="a")
+    assert [rule["resources"] for rule in role["rules"]] == [["pods/portforward"]]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    # Of a name of its own: applied, it takes nothing away from what runs need.
+    assert role["metadata"]["name"] != role_manifest(namespace="a")["metadata"]["name"]
+    assert binding["metadata"]["name"] != binding_manifest(ann, namespace="a")["metadata"]["name"]
+    assert right("", "pods/portforward") == INTERACTIVE_RIGHTS[0]
 
 
 def test_what_is_not_needed_has_no_right() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from jupyter_mlops.config import MLOps
 from jupyter_mlops.errors import SnapshotError, TrackingError
-from jupyter_mlops.kubernetes.transport import _inside, take_zip
+from jupyter_mlops.kubernetes.transport import inside, take_zip
 from jupyter_mlops.notebook.document import read_notebook, strip_outputs
 from jupyter_mlops.snapshot import Snapshot, SnapshotStore, build_snapshot
 
@@ -84,17 +84,17 @@ def test_nothing_is_left_beside_the_zip(sent: tuple[Snapshot, Path], tmp_path: P
 
 
 def test_a_result_goes_into_the_runs_directory(tmp_path: Path) -> None:
-    assert _inside(tmp_path, "outputs/a/b.png") == tmp_path / "outputs" / "a" / "b.png"
+    assert inside(tmp_path, "outputs/a/b.png") == tmp_path / "outputs" / "a" / "b.png"
 
 
 @pytest.mark.parametrize("path", ["../x", "outputs/../../x", "/etc/passwd", "outputs\\..\\x", "a\x00b"])
 def test_a_result_that_would_be_written_elsewhere_is_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(TrackingError, match="written elsewhere"):
-        _inside(tmp_path, path)
+        inside(tmp_path, path)
 
 
 def test_a_link_in_the_runs_directory_is_not_followed_out_of_it(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "outputs").symlink_to(tmp_path)
     with pytest.raises(TrackingError, match="leads out"):
-        _inside(tmp_path / "run", "outputs/x.png")
+        inside(tmp_path / "run", "outputs/x.png")

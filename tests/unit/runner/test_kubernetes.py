@@ -12,6 +12,7 @@ import pytest
 from jupyter_mlops.config import MLOps
 from jupyter_mlops.errors import ConfigError, KubernetesError, NotFoundError, ProfileError, UsageError
 from jupyter_mlops.events import EventWriter, LogEvent, RunEvent, read_events
+from jupyter_mlops.kubernetes import names
 from jupyter_mlops.kubernetes.reasons import Reason, Stage
 from jupyter_mlops.runner import get_runner
 from jupyter_mlops.runner.kubernetes import KubernetesRunner, Place
@@ -63,6 +64,8 @@ def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KubernetesRunner:
 def use(runner: KubernetesRunner, cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "_api", lambda *_args, **_kwargs: cluster)
     monkeypatch.setattr("jupyter_mlops.runner.kubernetes._publish_in_background", lambda _run_dir: None)
+    # Each look is asked, so that the script says what is seen when; the mirror has tests of its own.
+    monkeypatch.setattr("jupyter_mlops.kubernetes.mirror.mirror_of_run", lambda *_args: None)
 
 
 def run_dir(runner: KubernetesRunner) -> Path:
@@ -236,11 +239,15 @@ def test_a_list_is_shown_with_what_is_known_when_the_cluster_is_away(
     runs.store.add_run(spec(run_id="0f9a3c5e7b22"))
     asked = []
 
-    def away(_self: Any, run_id: str) -> None:
-        asked.append(run_id)
+    other = runner._config.run_dir("0f9a3c5e7b22")
+    other.mkdir(parents=True)
+    PLACE.write(other)
+
+    def away(_self: Any, place: Place, **_options: Any) -> None:
+        asked.append(place)
         raise error
 
-    monkeypatch.setattr(KubernetesRunner, "reconcile", away)
+    monkeypatch.setattr(KubernetesRunner, "_api_of", away)
     assert [record.state for record in runs.find()] == [RunState.PENDING, RunState.PENDING]
     assert len(asked) == 1
     assert runs.get(RUN_ID).state is RunState.PENDING
@@ -261,3 +268,69 @@ def test_a_reason_without_a_job_is_a_cancellation_only_for_who_asked(
     assert runner._missing_end(run_dir(runner), PLACE, gone, []).state is RunState.FAILED
     (run_dir(runner) / "cancel.json").write_text(json.dumps({"by": "ann"}))
     assert runner._missing_end(run_dir(runner), PLACE, gone, []).message == "The run was cancelled by ann."
+
+
+class Namespace(Cluster):
+    """Shows the Jobs and Pods of a namespace when it is asked for all of them; what it is asked otherwise is counted."""
+
+    def __init__(self, jobs: list[Any], pods: list[Any], states: list[Any], logs: dict[str, Any] | None = None) -> None:
+        super().__init__(states, logs)
+        self.things = {"jobs": jobs, "pods": pods}
+        self.listed: list[str] = []
+        self.asked: list[str] = []
+
+    def listing(self, resource: str, **_selection: Any) -> tuple[list[Any], str]:
+        self.listed.append(resource)
+        return self.things[resource], "7"
+
+    def get(self, resource: str, name: str) -> Any:
+        self.asked.append(name)
+        return super().get(resource, name)
+
+
+def test_how_many_runs_stand_is_one_question(runner: KubernetesRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = objects.running(name="head")
+    ids = [RUN_ID, "0f9a3c5e7b22", "0f9a3c5e7b23"]
+    jobs, pods = [], []
+    for number, run_id in enumerate(ids):
+        job, pod = (json.loads(json.dumps(thing)) for thing in (objects.job(), head))
+        for thing, name in ((job, f"train-{number}"), (pod, f"head-{number}")):
+            thing["metadata"].update(name=name, uid=f"uid-of-{name}")
+            thing["metadata"]["labels"][names.RUN_LABEL] = run_id
+        jobs.append(job)
+        pods.append(pod)
+        runner._config.run_dir(run_id).mkdir(parents=True, exist_ok=True)
+        place = Place(
+            "here", "https://k8s:6443", "team-a", f"train-{number}", "an-mlflow-run", f"uid-of-train-{number}"
+        )
+        place.write(runner._config.run_dir(run_id))
+    cluster = Namespace(jobs, pods, [])
+    use(runner, cluster, monkeypatch)
+    told = dict(runner.standing(ids))
+    assert [states(told[run_id])[-1] for run_id in ids] == [RunState.RUNNING] * 3
+    assert cluster.listed == ["jobs", "pods"]
+    assert cluster.asked == []
+
+
+def test_of_many_runs_the_one_that_is_over_gets_its_record(
+    runner: KubernetesRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over = objects.job(conditions=[objects.condition("Complete")])
+    head = objects.pod(name="head", phase="Succeeded")
+    cluster = Namespace([], [], [(over, [head], [])], {})
+    use(runner, cluster, monkeypatch)
+    ((_, events),) = runner.standing([RUN_ID])
+    assert states(events)[-1] is RunState.SUCCEEDED
+    assert states(list(read_events(run_dir(runner))))[-1] is RunState.SUCCEEDED
+    assert cluster.asked == ["train-abc"], "the list did not show it: the end is asked for"
+
+
+def test_a_run_that_is_being_handed_over_is_not_taken_for_one_that_is_gone(
+    runner: KubernetesRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Place("here", "https://k8s:6443", "team-a", "train-abc", "an-mlflow-run").write(run_dir(runner))
+    cluster = Namespace([], [], [(None, [], [])])
+    use(runner, cluster, monkeypatch)
+    ((_, events),) = runner.standing([RUN_ID])
+    assert states(events) == [RunState.PENDING]
+    assert cluster.listed == []

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, inspect, text
 from jupyter_mlops.errors import NotFoundError, StoreError
 from jupyter_mlops.profile import Profile
 from jupyter_mlops.spec import RunSpec, RunState
+from jupyter_mlops.store import tables  # noqa: F401 - they belong to Base
 from jupyter_mlops.store.database import SCHEMA_HEAD, Store, _parsed
 from jupyter_mlops.store.models import Base
 
