@@ -11,7 +11,13 @@ RUN = env -u PYTHONDONTWRITEBYTECODE PATH="$$(cd $(BIN) && pwd):$$PATH"
 PYTEST = $(RUN) pytest
 CHECKED = jupyter_mlops tests examples docs
 
-.PHONY: help venv demo ui lab test test-unit test-integration test-browser test-docs test-kubernetes test-cluster test-gpu cluster-up \
+# What the browser part is built from, and the packages that build it (node_modules, from the lock file).
+LABEXTENSION = jupyter_mlops/labextension/package.json
+NODE_STAMP = node_modules/.installed
+LAB_SOURCES = $$(find labextension/src labextension/style labextension/schema -type f) labextension/package.json labextension/tsconfig*.json
+JLPM = $(RUN) YARN_GLOBAL_FOLDER="$${XDG_CACHE_HOME:-$$HOME/.cache}/jupyter-mlops/yarn" jlpm
+
+.PHONY: help venv demo ui lab labextension test test-lab test-unit test-integration test-browser test-docs test-kubernetes test-cluster test-gpu cluster-up \
 	cluster-down lint format types contracts bench bench-cluster lock docs pictures clean chromium postgresql
 
 help: ## List these commands
@@ -50,10 +56,20 @@ demo: venv ## Run an example notebook from its parameters to MLflow
 ui: venv ## Open MLflow on the runs of this machine
 	@$(RUN) jupyter mlops ui
 
-lab: venv ## Start JupyterLab on the examples
+lab: labextension ## Start JupyterLab on the examples
 	@$(RUN) jupyter lab --notebook-dir=examples
 
-test: lint types contracts test-unit test-integration test-browser test-docs test-kubernetes ## Every check that needs no GPU
+labextension: venv ## Build the browser part and link it into .venv (quick when nothing changed)
+	@sh labextension/node.sh $(BIN)
+	@if [ ! -e $(NODE_STAMP) ] || [ yarn.lock -nt $(NODE_STAMP) ] || [ labextension/package.json -nt $(NODE_STAMP) ]; then \
+	  echo "==> Installing the packages of yarn.lock; the first time this takes some minutes" && \
+	  $(JLPM) install --immutable --silent && touch $(NODE_STAMP); fi
+	@if [ ! -e $(LABEXTENSION) ] || [ -n "$$(find $(LAB_SOURCES) -newer $(LABEXTENSION))" ]; then \
+	  echo "==> Building the JupyterLab extension" && $(JLPM) build; fi
+	@mkdir -p $(VENV)/share/jupyter/labextensions
+	@ln -sfn ../../../../jupyter_mlops/labextension $(VENV)/share/jupyter/labextensions/jupyter-mlops
+
+test: lint types contracts test-unit test-lab test-integration test-browser test-docs test-kubernetes ## Every check that needs no GPU
 
 test-unit: venv ## Fast tests of single rooms
 	@echo "==> Unit tests"
@@ -63,12 +79,16 @@ test-integration: venv postgresql ## Real kernels, Dask clusters and MLflow serv
 	@echo "==> Integration tests"
 	@$(PYTEST) tests --ignore=tests/docs --ignore=tests/examples -n 2 --dist loadfile -m "integration and not browser and not gpu"
 
-test-browser: venv chromium ## A real Chromium on a real JupyterLab
+test-lab: labextension ## The browser part without a browser: types, lint, format, Jest
+	@echo "==> Types, lint, format and tests of labextension/"
+	@$(JLPM) check
+
+test-browser: labextension chromium ## A real Chromium on a real JupyterLab
 	@echo "==> Browser tests"
 	@$(PYTEST) tests -m "browser and not pictures and not gpu"
 
-pictures: venv chromium ## Renew the pictures of the docs, by real runs in a real JupyterLab
-	@JUPYTER_MLOPS_SCREENSHOTS="$$PWD/docs/images" $(PYTEST) tests/browser/test_train_in_lab.py
+pictures: labextension chromium ## Renew the pictures of the docs, by real runs in a real JupyterLab
+	@JUPYTER_MLOPS_SCREENSHOTS="$$PWD/docs/images" $(PYTEST) tests/browser -m pictures
 
 test-docs: venv ## The documentation against the code, its blocks, and the examples
 	@echo "==> Documentation and examples"
@@ -132,5 +152,5 @@ docs: venv ## Generate docs/reference from the code
 	@$(RUN) python docs/generate_reference.py
 
 clean: ## Remove .venv, caches and build outputs (runs and MLflow's data stay)
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) node_modules labextension/node_modules labextension/lib jupyter_mlops/labextension build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
 	find jupyter_mlops tests examples docs -name __pycache__ -type d -prune -exec rm -rf {} +

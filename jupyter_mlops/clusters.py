@@ -182,8 +182,6 @@ class Clusters:
         Raises:
             MLOpsError: the cluster is gone, or cannot be reached.
         """
-        import atexit
-
         from distributed import Client
 
         from .cluster.client import hold_client
@@ -199,8 +197,7 @@ class Clusters:
             raise ClusterError(
                 f"The cluster '{name}' does not answer: {type(error).__name__}: {error}", code="cluster_away"
             ) from error
-        atexit.register(head.close)
-        hold_client(client, name)
+        hold_client(client, name, head.close)
         return client
 
     def scale(self, name: str, workers: int) -> int:

@@ -111,6 +111,13 @@ class MLOps(Configurable):  # type: ignore[misc]
         help="How many slots of jobs may run at once on a profile, by its name: `{'gpu': 2}`. Others: any number.",
     ).tag(config=True)
 
+    promotion_policy = Dict(
+        per_key_traits={},
+        help="What every promotion of a job must pass beside its own gates, by a glob of the job's name: "
+        "`{'*': {'git': 'known'}, 'prod-*': {'approvals': 1, 'git': 'clean', 'image_digest': True}}`. All rules that "
+        "fit are asked for. Of a pattern that stands in several configuration files, the system's wins over the user's.",
+    ).tag(config=True)
+
     @property
     def data_path(self) -> Path:
         """The data directory, made private to the user if it was not there."""
@@ -249,17 +256,25 @@ def load_config(overrides: Config | None = None) -> MLOps:
     from jupyter_core.paths import jupyter_config_path
 
     merged = Config()
+    policy: dict[str, Any] = {}
     for directory in reversed(jupyter_config_path()):
         for loader_class, suffix in ((PyFileConfigLoader, "py"), (JSONFileConfigLoader, "json")):
             filename = f"jupyter_mlops_config.{suffix}"
             try:
-                merged.merge(loader_class(filename, path=directory).load_config())
+                loaded = loader_class(filename, path=directory).load_config()
+                merged.merge(loaded)
             except ConfigFileNotFound:
                 continue
             except Exception as error:
                 raise ConfigError(
                     f"The configuration file {Path(directory) / filename} fails: {type(error).__name__}: {error}."
                 ) from error
+            # The other way round than all else: whom a policy binds does not take it back in a file of their own.
+            rules = loaded.MLOps.get("promotion_policy") if "MLOps" in loaded else None
+            if isinstance(rules, dict):
+                policy = {**rules, **policy}
+    if policy:
+        merged.MLOps.promotion_policy = policy
     if overrides is not None:
         merged.merge(overrides)
     from traitlets import TraitError

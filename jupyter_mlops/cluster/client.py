@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -57,6 +57,8 @@ class _Held:
     state_file: Path | None
     name: str = ""
     """Of the cluster, if it was started apart from this process."""
+    give_up: Callable[[], None] = lambda: None
+    """Closes the way to it."""
 
     def alive(self) -> bool:
         theirs = self.cluster is None or self.cluster.status.name == "running"
@@ -118,17 +120,19 @@ def get_client(profile: Profile | None = None) -> Client:
         return _held.client
 
 
-def hold_client(client: Client, name: str) -> None:
+def hold_client(client: Client, name: str, give_up: Callable[[], None]) -> None:
     """Have `get_client` give this client from now on, while its cluster lives.
 
     Args:
         client: A client of a cluster that was started apart from this process, and goes on after it.
         name: Of the cluster.
+        give_up: Closes the way to it, when the client has been closed.
     """
     global _held  # noqa: PLW0603 - one cluster a process is the point
     with _lock:
         close_client()
-        _held = _Held(os.getpid(), None, None, client, None, name)
+        _held = _Held(os.getpid(), None, None, client, None, name, give_up)
+    atexit.register(close_client)
 
 
 def close_client() -> None:
@@ -141,6 +145,7 @@ def close_client() -> None:
         # What is closed or broken already raises in many ways, and nothing is left to do about any of them.
         with contextlib.suppress(Exception):
             held.client.close(timeout=_CLOSE_TIMEOUT)
+        held.give_up()
         if held.cluster is not None:
             with contextlib.suppress(Exception):
                 held.cluster.close(timeout=_CLOSE_TIMEOUT)

@@ -46,7 +46,7 @@ class Link:
         self._patience = patience
         self._changed = threading.Condition()
         self._sock: socket.socket | None = None
-        self._closed = False
+        self._closed = threading.Event()
         self.generation = 0
         self.ready = False
         self.ended: Mapping[str, Any] | None = None
@@ -87,7 +87,7 @@ class Link:
 
     def close(self) -> None:
         """Let go of the line; the pod stays as it is."""
-        self._closed = True
+        self._closed.set()
         with self._changed:
             if self._sock is not None:
                 with contextlib.suppress(OSError):
@@ -104,11 +104,11 @@ class Link:
     def _hold(self) -> None:
         answered = known = time.monotonic()
         refused: float | None = None
-        while not self._closed and self.lost is None:
+        while not self._closed.is_set() and self.lost is None:
             if self._talk():
                 answered = known = time.monotonic()
                 refused = None
-            if self._closed:
+            if self._closed.is_set():
                 return
             lost: str | None = None
             try:
@@ -129,7 +129,7 @@ class Link:
                     self.lost = lost
                     self._changed.notify_all()
                 return
-            time.sleep(_PAUSE)
+            self._closed.wait(_PAUSE)
 
     def _talk(self) -> bool:
         """Hold the line until it breaks; whether the supervisor was heard on it."""
@@ -144,7 +144,7 @@ class Link:
                 for line in sock.makefile("rb"):
                     heard = True
                     self._hear(json.loads(line))
-                    if self._closed:
+                    if self._closed.is_set():
                         break
         except (OSError, ValueError):
             pass  # the look at the pod says what it means

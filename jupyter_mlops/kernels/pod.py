@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import KubernetesError
 from ..kubernetes import contract, names
 from ..kubernetes.reason import Stage
 from ..kubernetes.single_pod import SinglePod, reworded, single_pod_job, single_pod_secret
+from .last_word import LastWord
 from .link import Link
 
 if TYPE_CHECKING:
@@ -90,15 +91,18 @@ class KernelPod:
 
     Attributes:
         stop: Set: whatever waits here gives up.
+        expected: Whether the kernel's end is wanted, so that nothing is to be said about it.
     """
 
     def __init__(self, api: Api, wanted: Wanted, tell: Callable[[str], None]) -> None:
         self.stop = threading.Event()
+        self.expected = False
         self._api = api
         self._wanted = wanted
         self._tell = tell
         self._forward: PortForward | None = None
         self._link: Link | None = None
+        self._last_word: LastWord | None = None
         self._told = self._token = ""
         self._jobs: list[tuple[str, str]] = []
 
@@ -120,6 +124,7 @@ class KernelPod:
             KubernetesError: it did not start; nothing new is left.
             ProfileError: the profile cannot become a pod.
         """
+        self.expected, self._last_word = False, None
         if self._link is None or self._link.lost is not None:
             self._new_pod()
         assert self._link is not None
@@ -136,11 +141,15 @@ class KernelPod:
         self._forward.release()
 
     def poll(self) -> int | None:
-        """The kernel's exit status, 1 when its pod is lost; None while it lives."""
+        """The kernel's exit status, 1 when its pod is lost; None while it lives, or while the reason is being told."""
         link = self._link
-        if link is None or link.lost is not None:
+        if link is None:
             return 1
-        return None if link.ended is None else int(link.ended["code"])
+        if link.lost is None and link.ended is None:
+            return None
+        if not self.expected and link.parent is not None and not self._has_told(link.parent):
+            return None
+        return 1 if link.ended is None else int(link.ended["code"])
 
     def signal(self, number: int) -> None:
         """Send the kernel a signal; SIGKILL ends what it has started, too."""
@@ -166,10 +175,6 @@ class KernelPod:
             return f"The kernel used all memory of its pod (not GPU memory) and was killed ({how})."
         return f"The kernel in the pod of {self.name} ended ({how})." + (f" It printed: {printed}" if printed else "")
 
-    def parent(self) -> Mapping[str, object] | None:
-        """The header of the request that is executed, as far as it is known."""
-        return None if self._link is None else self._link.parent
-
     def delete(self) -> None:
         """Give back everything, at once; may be called again.
 
@@ -193,6 +198,17 @@ class KernelPod:
             self._link.close()
         if self._forward is not None:
             self._forward.close()
+
+    def _has_told(self, parent: Mapping[str, Any]) -> bool:
+        """Tell the cell that was executed why its kernel is gone; whether that was done."""
+        assert self._forward is not None
+        if self._last_word is None:
+            self._last_word = LastWord(
+                self.why_ended(), parent, key=self._wanted.key, signature_scheme=self._wanted.signature_scheme
+            )
+            self._forward.hold(*_PORTS)
+            self._forward.lead(contract.KERNEL_PORTS["iopub_port"], self._last_word.port)
+        return self._last_word.is_over
 
     def _new_pod(self) -> None:
         from ..kubernetes.forward import PortForward

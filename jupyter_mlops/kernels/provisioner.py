@@ -50,7 +50,7 @@ class KubernetesProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         code = self._pod.poll()
         if code is not None and not self._told:
             self._told = True
-            if not getattr(self.parent, "shutting_down", False):
+            if not self._pod.expected:
                 self.log.error(self._pod.why_ended() or "The kernel did not start again.")
         return code
 
@@ -63,15 +63,23 @@ class KubernetesProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 
     async def send_signal(self, signum: int) -> None:
         """Send the kernel a signal."""
-        if self._pod is not None and signum:
-            await _in_thread(lambda pod=self._pod: pod.signal(signum))
+        pod = self._pod
+        if pod is not None and signum:
+            await _in_thread(lambda: pod.signal(signum))
+
+    async def shutdown_requested(self, restart: bool = False) -> None:
+        """The end of the kernel that comes now is wanted."""
+        if self._pod is not None:
+            self._pod.expected = True
 
     async def kill(self, restart: bool = False) -> None:
         """Kill the kernel and what it has started; the pod stays, for a restart."""
+        await self.shutdown_requested()
         await self.send_signal(signal.SIGKILL)
 
     async def terminate(self, restart: bool = False) -> None:
         """Ask the kernel to end."""
+        await self.shutdown_requested()
         await self.send_signal(signal.SIGTERM)
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:

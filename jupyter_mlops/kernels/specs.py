@@ -71,7 +71,6 @@ def kernel_spec(profile: Profile) -> dict[str, Any]:
         "language": "python",
         "interrupt_mode": "message",
         "metadata": {
-            "debugger": True,
             "kernel_provisioner": {"provisioner_name": PROVISIONER, "config": {"profile": profile.name}},
         },
     }

@@ -63,6 +63,7 @@ class PortForward:
         self._connections: set[_Connection] = set()
         self._closed = False
         self._held: frozenset[int] = frozenset()
+        self._instead: dict[int, int] = {}
         self._error: KubernetesError | None = None
         wanted = sorted(set(ports))
         # Asked for once now: a refusal must not come only as a connection that breaks.
@@ -86,6 +87,16 @@ class PortForward:
         """Let new connections to these ports of the pod wait: what listens there is being started."""
         with self._lock:
             self._held = frozenset(ports)
+            self._instead = {}
+
+    def lead(self, port: int, instead: int) -> None:
+        """Lead one port to another of this machine until `hold`: what was there is gone, and somebody speaks for it."""
+        with self._lock:
+            self._instead[port] = instead
+            self._lock.notify_all()
+            for connection in self._connections:
+                if connection.port == port and connection.begun:
+                    connection.end()
 
     def release(self) -> None:
         """Let all connections go through again."""
@@ -144,7 +155,7 @@ class PortForward:
             local, _ = listener.accept()
         except OSError:  # It went away again, or there is no file descriptor left: then the next may work.
             return
-        connection = _Connection(local)
+        connection = _Connection(local, port)
         connection.thread = threading.Thread(
             target=self._serve, args=(connection, port), name=f"forward {self._pod}:{port}", daemon=True
         )
@@ -158,6 +169,10 @@ class PortForward:
     def _serve(self, connection: _Connection, port: int) -> None:
         try:
             if self._wait(connection, port):
+                instead = self._instead.get(port)
+                if instead is not None:
+                    connection.join(socket.create_connection(("127.0.0.1", instead), timeout=_CLOSING))
+                    return
                 remote = self._api.port_forward(self._pod, port)
                 self._error = None
                 connection.run(remote)
@@ -176,7 +191,7 @@ class PortForward:
     def _wait(self, connection: _Connection, port: int) -> bool:
         """Wait while the port is held; whether somebody is still there to be connected."""
         with self._lock:
-            while port in self._held and not self._closed:
+            while port in self._held and port not in self._instead and not self._closed:
                 if connection.is_gone():
                     return False
                 self._lock.wait(1)
@@ -189,7 +204,8 @@ class _Connection:
 
     thread: threading.Thread
 
-    def __init__(self, local: socket.socket) -> None:
+    def __init__(self, local: socket.socket, port: int) -> None:
+        self.port = port
         self._local = local
         self._frames = Frames()
         self._to_pod, self._to_local = bytearray(), bytearray()
@@ -224,6 +240,22 @@ class _Connection:
         with contextlib.suppress(OSError):
             self._local.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._local.close()
+
+    def join(self, other: socket.socket) -> None:
+        """Carry both ways to another socket of this machine until one side has ended."""
+        pairs = {self._local: other, other: self._local}
+        with other, selectors.DefaultSelector() as selector:
+            for sock in pairs:
+                selector.register(sock, selectors.EVENT_READ)
+            while not self.stopped:
+                for key, _ in selector.select():
+                    source = key.fileobj
+                    assert isinstance(source, socket.socket)
+                    data = source.recv(_BLOCK)
+                    if not data:
+                        self._local.close()
+                        return
+                    pairs[source].sendall(data)
 
     def run(self, remote: socket.socket) -> None:
         """Carry both ways until one side has ended.

@@ -49,13 +49,15 @@ def open_websocket(configuration: Any, url: str, headers: Mapping[str, str], *, 
     from kubernetes.stream import ws_client
     from websocket import WebSocket, WebSocketBadStatusException, WebSocketException
 
+    with_proxy: Any = ws_client.websocket_proxycare
+
     options: dict[str, Any] = {
         "header": [f"{key}: {value}" for key, value in headers.items()],
         "subprotocols": [protocol], "timeout": _TIMEOUT, "redirect_limit": 0, "suppress_origin": True,
     }  # fmt: skip
     if configuration.proxy or configuration.proxy_headers:
-        options = ws_client.websocket_proxycare(options, configuration, url, headers)
-    made = WebSocket(sslopt=_tls(configuration, certifi.where()), skip_utf8_validation=True)
+        options = with_proxy(options, configuration, url, headers)
+    made: Any = WebSocket(sslopt=_tls(configuration, certifi.where()), skip_utf8_validation=True)
     try:
         made.connect("ws" + url.removeprefix("http"), **options)
     except WebSocketBadStatusException as error:

@@ -99,6 +99,8 @@ class RouteHandler(APIHandler):  # type: ignore[misc]
                 raise UsageError(f"{name!r} is given more than once.", code="request")
             if name in ("token", "no_track_activity"):  # jupyter_server's own
                 continue
+            if name.isdecimal() and values == [b""]:  # JupyterLab adds the time, so that no cache answers
+                continue
             given[name] = values[0].decode("utf-8", "replace")
         return _validated(model, given)
 

@@ -67,7 +67,7 @@ def build_snapshot(
     """
     notebook = notebook.absolute()
     found = find_files(notebook, nb, config=config, include=include, exclude=exclude)
-    contents: dict[str, tuple[bytes, Reason]] = {found.notebook: (_notebook_bytes(nb), "notebook")}
+    contents: dict[str, tuple[bytes, Reason]] = {found.notebook: (notebook_bytes(nb), "notebook")}
     for name, data in (extra_files or {}).items():
         path = _extra_path(found.notebook, name)
         if path in contents:
@@ -144,7 +144,8 @@ def _git_line(snapshot: Snapshot) -> str:
     return text
 
 
-def _notebook_bytes(nb: NotebookNode) -> bytes:
+def notebook_bytes(nb: NotebookNode) -> bytes:
+    """A notebook as it ships."""
     import nbformat
 
     text: str = nbformat.writes(nb, version=nbformat.NO_CONVERT)

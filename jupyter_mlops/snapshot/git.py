@@ -138,6 +138,33 @@ def read_git(root: Path, *, secret_names: Sequence[str] = (), leave_out: Sequenc
         return GitReading(warnings=(f"The git state could not be read and is not recorded: {error}",))
 
 
+def files_not_in_head(root: Path) -> tuple[set[str], set[str]] | None:
+    """The files below a directory that git knows, and those of them that differ from HEAD, relative to it.
+
+    None when there is no commit, or git does not answer.
+    """
+    try:
+        tracked = _git(root, "ls-files", "-z", "--cached", "--", ".")
+        changed = _git(root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--relative", "HEAD", "--", ".")
+    except _GitError:
+        return None
+    known, differ = ({os.fsdecode(path) for path in text.split(b"\0") if path} for text in (tracked, changed))
+    return known, differ
+
+
+def file_in_head(root: Path, path: str) -> bytes | None:
+    """The bytes of a file as HEAD holds it, or None: it does not.
+
+    Args:
+        root: A directory of the work tree.
+        path: Relative to it.
+    """
+    try:
+        return _git(root, "show", "--no-textconv", f"HEAD:./{path}")
+    except _GitError:
+        return None
+
+
 def _read(root: Path, secret_names: Sequence[str], leave_out: Sequence[str]) -> GitReading:
     warnings: list[str] = []
     commit, branch, changed, untracked, submodules = _status(root)

@@ -105,6 +105,7 @@ class SlotRow(Base):
         Index("ix_slots_wake_time", "wake_time"),
         Index("ix_slots_slot_time", "slot_time", "slot_id"),
         Index("ix_slots_job_slot_time", "job_id", "slot_time", "slot_id"),
+        Index("ix_slots_state_slot_time", "state", "slot_time", "slot_id"),
         Index("ix_slots_state_job", "state", "job_id", "slot_time", "slot_id"),
     )
 

@@ -70,6 +70,22 @@ def run_data(uri: str, mlflow_run_id: str, *, wait: float = 20.0, points: int = 
     return RunData(dict(run.data.params), dict(run.data.tags), latest, history)
 
 
+def latest_metrics(uri: str, mlflow_run_id: str, *, wait: float = 20.0) -> dict[str, float]:
+    """The latest value of each metric of a run, without the measurements of the machine.
+
+    Args:
+        uri: MLflow's address, with credentials if it has them.
+        mlflow_run_id: MLflow's id of the run.
+        wait: Seconds to wait for MLflow to answer a call.
+
+    Raises:
+        TrackingError: MLflow is away, or has no such run.
+    """
+    connection = connect(uri, wait)
+    run = connection.do(lambda: connection.client.get_run(mlflow_run_id))
+    return {key: _value(value) for key, value in run.data.metrics.items() if not key.startswith(SYSTEM)}
+
+
 def thinned(points: Sequence[Point], limit: int) -> list[Point]:
     """At most so many of the points, evenly, the first and the last among them."""
     if len(points) <= limit:

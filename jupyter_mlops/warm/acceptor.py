@@ -22,8 +22,8 @@ from typing import Any
 
 from ..config import MLOps
 from ..errors import MLOpsError, UsageError
-from ..events import EVENTS_FILE
-from ..spec import RunSpec
+from ..events import EVENTS_FILE, EventWriter, RunEvent
+from ..spec import RunSpec, RunState
 from . import calls
 from .spare import READY
 
@@ -32,6 +32,8 @@ OUTPUTS = "outputs"
 _UPLOAD = re.compile(r"[0-9a-f]{12,64}")
 _NEXT = 3.0
 """Seconds after a run began until the next engine is made ready: its first cell shall have the machine."""
+_WARMING = 120.0
+"""Seconds that an engine may take until it is ready, and until when no other is begun."""
 _LOOK = 0.05
 _ENDING = 60.0
 
@@ -124,8 +126,8 @@ class Acceptor:
         run_dir = self._config.run_dir(run.run_id)
         run_dir.mkdir(parents=True, mode=0o700)
         (run_dir / "spec.json").write_text(spec, encoding="utf-8")
-        self._hand_over(run.run_id, run_dir)
-        threading.Timer(_NEXT, self._make_spare).start()
+        spare = self._hand_over(run.run_id, run_dir)
+        threading.Thread(target=self._make_next, args=(spare,), name="mlops-next", daemon=True).start()
         return "accepted"
 
     async def put(self, upload: str, offset: int, data: bytes, last: bool) -> None:
@@ -218,9 +220,11 @@ class Acceptor:
             with suppress(subprocess.TimeoutExpired):
                 each.process.wait(max(0.1, deadline - time.monotonic()))
 
-    def _hand_over(self, run_id: str, run_dir: Path) -> None:
+    def _hand_over(self, run_id: str, run_dir: Path) -> _Spare:
         with self._lock:
             spare, self._spare = self._spare, None
+            if spare is None or not spare.ready.is_set():
+                _say(run_dir, "waiting until the cluster has an engine ready")
             try:
                 if spare is None:
                     raise BrokenPipeError
@@ -229,6 +233,12 @@ class Acceptor:
                 spare = self._start()
                 spare.assign(run_dir)
             self._runs[run_id] = spare
+        return spare
+
+    def _make_next(self, before: _Spare) -> None:
+        before.ready.wait(_WARMING)
+        time.sleep(_NEXT)
+        self._make_spare()
 
     def _make_spare(self) -> None:
         with self._lock:
@@ -252,6 +262,15 @@ def _listen(spare: _Spare) -> None:
         spare.ready.set()
     spare.process.stdout.close()
     spare.process.wait()
+
+
+def _say(run_dir: Path, phase: str) -> None:
+    """The first event of a run that has to wait; the engine's own follow it."""
+    writer = EventWriter(run_dir)
+    try:
+        writer.write(RunEvent(state=RunState.PENDING, phase=phase))
+    finally:
+        writer.close()
 
 
 def _dismiss(spare: _Spare) -> None:

@@ -125,6 +125,9 @@ class Head:
         now = time.monotonic()
         if now - self._began > self._spec.lifetime:
             self.end(f"its lifetime of {_seconds(self._spec.lifetime)} is over")
+        if self._cluster.scheduler.status.name in ("closing", "closed"):  # `client.shutdown()`
+            self.end("its Dask scheduler was shut down")
+            return
         if acceptor.active() or self._cluster.sync(_is_busy, self._cluster.scheduler):
             acceptor.last_use = now
             self._idle_since = None

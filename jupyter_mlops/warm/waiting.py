@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from ..worker import WAITING_VARIABLE, birth_of, leave_one_waiting, supervise
-from .spare import print_into
+from .spare import READY, print_into
 
 DIRECTORY = "waiting"
 RECORD = "engine.json"
 _LOG = "engine.log"
+_READY_SUFFIX = ".ready"
 _LOOK = 1.0
 _LAST_CALL = 30.0
 """Seconds that an engine which was taken waits for the word of whoever has taken it."""
@@ -73,6 +74,28 @@ def hand_over(data: Path, run_dir: Path) -> int | None:
             claimed.unlink()
 
 
+def is_ready(data: Path) -> bool:
+    """Whether the engine that waits has everything imported and a kernel that answers.
+
+    Args:
+        data: The data directory.
+    """
+    known = _read(data / DIRECTORY / RECORD)
+    return known is not None and (data / DIRECTORY / str(known["pipe"])).with_suffix(_READY_SUFFIX).exists()
+
+
+def dismiss(data: Path) -> None:
+    """Have the engine that waits go.
+
+    Args:
+        data: The data directory.
+    """
+    known = _read(data / DIRECTORY / RECORD)
+    if known is not None:
+        with contextlib.suppress(OSError):
+            os.kill(known["pid"], signal.SIGTERM)
+
+
 def key(environment: Mapping[str, str]) -> str:
     """What has to be the same for a run to find what it would have had without waiting, as a digest."""
     kept = {name: value for name, value in environment.items() if name not in _CALLERS_OWN}
@@ -111,6 +134,7 @@ def main() -> int:
         os.close(word)
     finally:
         pipe.unlink()
+        pipe.with_suffix(_READY_SUFFIX).unlink(missing_ok=True)
     if run_dir is None or engine is None or config.run_dir(run_dir.name) != run_dir:
         return 0
     os.chdir(run_dir)
@@ -143,13 +167,21 @@ def _wait(
             return None, None
         engine = subprocess.Popen(
             [sys.executable, "-m", "jupyter_mlops.warm.spare", "--engine"],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         )  # fmt: skip
         deadline = time.monotonic() + seconds
         withdrawn = False
+        assert engine.stdout is not None
+        listened: list[Any] = [word, engine.stdout]
         while run_dir is None and engine.poll() is None:
-            if select.select([word], [], [], _LOOK)[0]:
+            heard = select.select(listened, [], [], _LOOK)[0]
+            if word in heard:
                 run_dir = Path(json.loads(os.read(word, _LONGEST_LINE)))
+            elif heard:  # its one word
+                listened = [word]
+                if engine.stdout.readline() == READY:
+                    pipe.with_suffix(_READY_SUFFIX).touch()
+                engine.stdout.close()
             elif time.monotonic() > deadline:
                 if withdrawn or _withdraw(record, pipe.name):
                     break

@@ -28,12 +28,11 @@ export function formOf(parameters: readonly ParameterOut[], values: Values, tran
   parameters.forEach((parameter, index) => {
     const key = fieldKey(index);
     const text = own(values, parameter.name) ?? defaultText(parameter) ?? undefined;
-    const description = describe(parameter, trans);
     const field: Field = { type: 'string', title: printable(parameter.name) };
-    if (description !== '') {
-      field.description = description;
+    if (parameter.help !== '') {
+      field.description = printable(parameter.help);
     }
-    const options: Record<string, unknown> = {};
+    const options: Record<string, unknown> = { 'ui:kind': kindOf(parameter, trans) };
     if (isSwitch(parameter)) {
       field.type = 'boolean';
       form.data[key] = text === 'true';
@@ -105,9 +104,9 @@ function choicesOf(parameter: ParameterOut): string[] {
   return parameter.optional ? ['none', 'true', 'false'] : ['true', 'false'];
 }
 
-function describe(parameter: ParameterOut, trans: TranslationBundle): string {
+/** What values it takes, in a word or two; empty where the field shows it. */
+function kindOf(parameter: ParameterOut, trans: TranslationBundle): string {
   const type = parameter.choices.length > 0 || isSwitch(parameter) ? '' : printable(parameter.type_name);
-  const form = parameter.type === 'list' || parameter.type === 'dict' ? trans.__('as JSON') : '';
-  const kind = [type, form].filter(part => part !== '').join(', ');
-  return [printable(parameter.help), kind].filter(part => part !== '').join(' · ');
+  const isJSON = parameter.type === 'list' || parameter.type === 'dict';
+  return isJSON ? trans.__('%1, as JSON', type) : type;
 }

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .contestants import OURS, OURS_WARM, PAPERMILL_WARM
+from .contestants import OURS, OURS_READY, OURS_WARM, PAPERMILL_WARM
 from .measure import Sample, Summary, differences, ends, first_cells, processors, ratios, summary
 
 Samples = Mapping[str, Sequence[Sample]]
@@ -63,12 +63,12 @@ def tables(results: Results) -> str:
         + ".",
         "Seconds: median (smallest to largest). Ratio: how many times as long `jupyter mlops train` took, the median "
         "of the ratios of the rounds; below 1 it is faster. Processor: seconds of all its processes together, which depend "
-        "less on what else the machine does.",
+        "less on what else the machine does. Engine ready: an earlier run has left one waiting, see `warm_engine_timeout`.",
     ]
     for title, samples in results.runs.items():
         parts.append(f"### {title}\n\n{_runs_table(samples)}")
-        if samples[OURS][0].stages:
-            parts.append(_stages_table(samples[OURS]))
+        parts += [_stages_table(name, samples[name]) for name in (OURS, OURS_READY)
+                  if name in samples and samples[name][0].stages]  # fmt: skip
     if results.first_ever:
         first = summary(sample.first_cell for sample in results.first_ever if sample.first_cell is not None)
         end = summary(sample.end for sample in results.first_ever)
@@ -98,24 +98,27 @@ def write(results: Results, directory: Path) -> list[Path]:
 
 
 def _runs_table(samples: Samples) -> str:
-    lines = ["| | first cell | end | ratio, first cell | ratio, end | processor |", f"|{' --- |' * 6}"]
+    lines = [
+        "| | first cell | end | ratio, first cell | ratio, end | the same, engine ready | | processor |",
+        f"|{' --- |' * 8}",
+    ]
     for name in samples:
-        own = OURS_WARM if name == PAPERMILL_WARM else OURS
-        first = end = ""
         known = processors(samples, name)
         spent = f"{summary(known).median:.2f}" if known else ""
-        if name not in (OURS, OURS_WARM):
-            first = _times(ratios(first_cells(samples, own), first_cells(samples, name)))
-            end = _times(ratios(ends(samples, own), ends(samples, name)))
-        lines.append(
-            f"| {name} | {_seconds(summary(first_cells(samples, name)))} | {_seconds(summary(ends(samples, name)))} "
-            f"| {first} | {end} | {spent} |"
-        )
+        cells = [name, _seconds(summary(first_cells(samples, name))), _seconds(summary(ends(samples, name)))]
+        for own in (OURS_WARM if name == PAPERMILL_WARM else OURS, OURS_READY):
+            beside_itself = name in (OURS, OURS_READY, OURS_WARM) or (name, own) == (PAPERMILL_WARM, OURS_READY)
+            if beside_itself or own not in samples:
+                cells += ["", ""]
+            else:
+                cells.append(_times(ratios(first_cells(samples, own), first_cells(samples, name))))
+                cells.append(_times(ratios(ends(samples, own), ends(samples, name))))
+        lines.append(f"| {' | '.join([*cells, spent])} |")
     return "\n".join(lines)
 
 
-def _stages_table(samples: Sequence[Sample]) -> str:
-    lines = ["| stage of `jupyter mlops train` | seconds |", "| --- | --- |"]
+def _stages_table(name: str, samples: Sequence[Sample]) -> str:
+    lines = [f"| stage of {name} | seconds |", "| --- | --- |"]
     lines += [f"| {stage} | {_seconds(summary(s.stages[stage] for s in samples))} |" for stage in samples[0].stages]
     return "\n".join(lines)
 
@@ -155,7 +158,7 @@ def _picture(results: Results, path: Path) -> None:
         axes = figure.add_subplot(count, 1, number)
         names = list(samples)[::-1]
         for position, name in enumerate(names):
-            color = "tab:orange" if name in (OURS, OURS_WARM) else "tab:blue"
+            color = "tab:orange" if name in (OURS, OURS_READY, OURS_WARM) else "tab:blue"
             first, end = first_cells(samples, name), ends(samples, name)
             axes.barh(position, summary(end).median, color=color, alpha=0.35)
             axes.barh(position, summary(first).median, color=color)

@@ -126,7 +126,7 @@ class Simulation:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig=KILL", str(program), f"--config={config}",
                  f"--kubeconfig={self._place.admin_kubeconfig}", f"--manage-nodes-with-label-selector={LABEL}=true",
-                 f"--node-ip={NODE_ADDRESS}", f"--node-port={PORT}", f"--server-address={NODE_ADDRESS}:{PORT}",
+                 "--node-lease-duration-seconds=40", f"--node-ip={NODE_ADDRESS}", f"--node-port={PORT}", f"--server-address={NODE_ADDRESS}:{PORT}",
                  f"--tls-cert-file={self._place.pki}/kubelet-server.crt",
                  f"--tls-private-key-file={self._place.pki}/kubelet-server.key"],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL,

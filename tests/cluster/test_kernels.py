@@ -28,6 +28,7 @@ from jupyter_mlops.kubernetes.rights import INTERACTIVE_RIGHTS, RIGHTS, role_man
 from . import access
 from .pods import wait_for
 from .product_image import product_image
+from .registry import empty_registry
 
 if TYPE_CHECKING:
     from jupyter_client.blocking import BlockingKernelClient
@@ -148,6 +149,18 @@ def wait_until_busy(client: BlockingKernelClient, message_id: str) -> None:
     raise AssertionError("it was not executed")
 
 
+def text_of(client: BlockingKernelClient, message_id: str) -> str:
+    """What has come so far as the output of a cell."""
+    found = ""
+    while True:
+        try:
+            message = client.get_iopub_msg(timeout=2)
+        except queue.Empty:
+            return found
+        if message["msg_type"] == "stream" and message["parent_header"].get("msg_id") == message_id:
+            found += message["content"]["text"]
+
+
 def test_a_kernel_executes_is_interrupted_and_restarted_in_its_pod_and_leaves_nothing(place: Place) -> None:
     with kernel() as (manager, client):
         assert printed(client, "import socket; print(socket.gethostname())").strip() == place.pods()[0].metadata.name
@@ -202,10 +215,12 @@ def test_a_kernel_whose_pod_is_deleted_is_dead_and_the_log_says_why(
     with kernel() as (manager, client):
         waiting = client.execute("import time; time.sleep(600)")
         wait_until_busy(client, waiting)
+        wait_for("the supervisor to hear of it", lambda: manager.provisioner._pod._link.parent)
         name = place.pods()[0].metadata.name
         k.CoreV1Api(place.admin).delete_namespaced_pod(name, place.namespace, grace_period_seconds=0)
         wait_for("the kernel to be dead", lambda: not manager.is_alive())
         assert "The kernel's pod was deleted." in caplog.text
+        assert "The kernel's pod was deleted." in text_of(client, waiting)
 
         # The same manager can have it again: a new pod, behind the ports that its clients know.
         manager.restart_kernel(now=True)
@@ -224,25 +239,28 @@ def test_a_kernel_that_uses_too_much_memory_is_dead_and_the_log_says_why(
     assert "killed" in caplog.text or "was ended" in caplog.text
 
 
-def test_nbclient_does_not_hang_on_a_lost_pod(place: Place, make_notebook: Callable[..., Path]) -> None:
+def test_papermill_ends_with_a_lost_pod_and_the_notebook_says_why(
+    place: Place, make_notebook: Callable[..., Path]
+) -> None:
     from kubernetes import client as k
 
-    notebook = make_notebook("import time; time.sleep(600)", kernel=KERNEL)
+    mark = str(600 + time.time_ns() % 10**6 / 10**6)
+    notebook = make_notebook(f"import subprocess; subprocess.run(['sleep', '{mark}'])", kernel=KERNEL)
     running = execute(notebook)
-    wait_for("a pod that runs", lambda: [pod for pod in place.pods() if pod.status.phase == "Running"])
-    wait_for("the kernel", lambda: "ipykernel_launcher" in processes_in(place))
+    wait_for("the cell", lambda: f"sleep {mark}" in processes(), lambda: (running.poll(), place.objects()))
     k.CoreV1Api(place.admin).delete_namespaced_pod(place.pods()[0].metadata.name, place.namespace)
     _, errors = running.communicate(timeout=PATIENCE)
     assert running.returncode != 0
     assert "Kernel died" in errors
-    assert "The kernel's pod" in errors
+    assert "The kernel's pod was deleted." in errors
+    outputs = json.loads(notebook.with_suffix(".out.ipynb").read_text())["cells"][0]["outputs"]
+    assert "The kernel's pod was deleted." in json.dumps(outputs)
     place.wait_until_nothing_is_left()
 
 
-def processes_in(place: Place) -> str:
-    """What runs on the node that belongs to the namespace's pod."""
-    found = subprocess.run(["ps", "ax", "-o", "args"], capture_output=True, text=True, check=True).stdout
-    return found if place.pods() else ""
+def processes() -> str:
+    """What runs on this machine, pods included."""
+    return subprocess.run(["ps", "ax", "-o", "args"], capture_output=True, text=True, check=True).stdout
 
 
 def execute(notebook: Path) -> subprocess.Popen[str]:
@@ -292,12 +310,13 @@ def test_a_client_that_is_killed_leaves_a_pod_that_ends_by_itself_but_not_while_
 
 
 def test_an_image_that_is_not_there_ends_the_start_at_once_with_a_sentence(place: Place) -> None:
-    place.configure(profile={"image": "127.0.0.1:1/no/such:1"}, kernel_start_timeout=300.0)
-    manager = KernelManager(kernel_name=KERNEL)
-    began = time.monotonic()
-    with pytest.raises(KubernetesError, match=r"127\.0\.0\.1:1/no/such:1"):
-        manager.start_kernel()
-    assert time.monotonic() - began < 200
+    with empty_registry() as address:
+        place.configure(profile={"image": f"{address}/no/such:1"}, kernel_start_timeout=600.0)
+        manager = KernelManager(kernel_name=KERNEL)
+        began = time.monotonic()
+        with pytest.raises(KubernetesError, match=f"{address}/no/such:1"):
+            manager.start_kernel()
+    assert time.monotonic() - began < 300
     place.wait_until_nothing_is_left()
 
 

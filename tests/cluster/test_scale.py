@@ -137,13 +137,19 @@ def client(
     }  # fmt: skip
     settings = MLOps()
     settings.profiles = {"simulated": profile}
-    (tmp_path / "home").mkdir()
-    (tmp_path / "home" / "jupyter_mlops_config.py").write_text(f"c.MLOps.profiles = {settings.profiles!r}\n")
+    (tmp_path / "settings").mkdir()
+    (tmp_path / "settings" / "jupyter_mlops_config.py").write_text(f"c.MLOps.profiles = {settings.profiles!r}\n")
     said = [event_line(RunEvent(state=RunState.RUNNING, total_cells=1)), event_line(RunEvent(state=RunState.SUCCEEDED))]
     log, last = (line.decode().strip() for line in said)
     simulation = Simulation(own.place, admin, tmp_path, log=[log], last=last)
     found = Client(
-        Runs(config=settings), api, admin, namespace, make_notebook("print('trained')"), simulation, tmp_path / "home"
+        Runs(config=settings),
+        api,
+        admin,
+        namespace,
+        make_notebook("print('trained')"),
+        simulation,
+        tmp_path / "settings",
     )
     sends = transport.send_inputs
 
@@ -165,8 +171,8 @@ def client(
 def test_what_a_run_costs_a_client_does_not_grow_with_their_number(client: Client) -> None:
     rows: list[dict[str, Any]] = []
     records: list[RunRecord] = []
+    client.simulation.add_nodes(RUNS, gpus=PODS)
     for total in (RUNS // 4, RUNS):
-        client.simulation.add_nodes(total - len(records), gpus=PODS)
         rows.append(_one_round(client, records, total))
     small, large = rows
     for each in ("submit s", "MLflow s", "list again s"):

@@ -70,7 +70,7 @@ class MLflowServer:
         self._await_answer()
 
     def _await_answer(self) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             assert self._process is not None
             if self._process.poll() is not None:

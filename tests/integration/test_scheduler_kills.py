@@ -134,7 +134,7 @@ def test_every_slot_is_fired_once_whatever_is_killed(url: str, tmp_path: Path) -
         for _ in range(3):
             nursery.start()
         while len(nursery.killed) < KILLS:
-            time.sleep(chance.uniform(0, 0.8))
+            time.sleep(chance.uniform(0, 0.5))
             nursery.disturb(chance)
             if chance.random() < 0.3:
                 by_hand += 1

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.contestants import FLOOR, NBCONVERT, OURS, OURS_WARM, PAPERMILL, PAPERMILL_API, PAPERMILL_WARM, Place
+from tests.bench.contestants import (
+    FLOOR,
+    NBCONVERT,
+    OURS,
+    OURS_READY,
+    OURS_WARM,
+    PAPERMILL,
+    PAPERMILL_API,
+    PAPERMILL_WARM,
+    Place,
+)
 from tests.bench.measure import Contestant, Sample, Summary, differences, in_turns, ratios, stages, summary
 from tests.bench.report import Results, tables, write
 
@@ -77,16 +87,18 @@ def test_the_table_says_how_many_times_as_long_ours_took() -> None:
         **{
             PAPERMILL: [Sample(end=4.0, first_cell=2.0), Sample(end=4.0, first_cell=2.0)],
             OURS: [Sample(2.0, first_cell=3.0, processor=1.0), Sample(2.0, first_cell=5.0, processor=1.5)],
+            OURS_READY: [Sample(end=1.0, first_cell=0.5)] * 2,
             PAPERMILL_WARM: [Sample(end=1.0, first_cell=1.0)] * 2,
             OURS_WARM: [Sample(end=3.0, first_cell=2.5)] * 2,
         }
     )
     text = tables(found)
-    assert row(text, PAPERMILL)[1:5] == [
+    assert row(text, PAPERMILL)[1:7] == [
         "2.00 (2.00 to 2.00)", "4.00 (4.00 to 4.00)", "2.00 (1.50 to 2.50)", "0.50 (0.50 to 0.50)",
+        "0.25 (0.25 to 0.25)", "0.25 (0.25 to 0.25)",
     ]  # fmt: skip
     assert row(text, PAPERMILL_WARM)[3:5] == ["2.50 (2.50 to 2.50)", "3.00 (3.00 to 3.00)"]
-    assert row(text, OURS)[3:] == ["", "", "1.25"]
+    assert row(text, OURS)[3:] == ["", "", "", "", "1.25"]
 
 
 def test_a_promise_that_is_missed_is_said_to_be() -> None:
@@ -137,7 +149,7 @@ def test_the_quick_bench_measures_everyone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out" / "bench.json").read_text())
     (samples,) = found["runs"].values()
-    assert {FLOOR, PAPERMILL, PAPERMILL_API, PAPERMILL_WARM, NBCONVERT, OURS, OURS_WARM} <= samples.keys()
+    assert {FLOOR, PAPERMILL, PAPERMILL_API, PAPERMILL_WARM, NBCONVERT, OURS, OURS_READY, OURS_WARM} <= samples.keys()
     for name, (sample,) in samples.items():
         assert 0 < sample["first_cell"] <= sample["end"], name
     (sample,) = samples[OURS]

@@ -55,7 +55,7 @@ interface ActionProps {
 
 /** A button as Lab's dialogs have it. */
 export function Action({ label, onClick, primary, warn, disabled, title, refTo }: ActionProps): JSX.Element {
-  const kind = warn ? 'jp-mod-warn' : primary ? 'jp-mod-accept' : 'jp-mod-reject';
+  const kind = warn ? 'jp-mod-warn' : primary ? 'jp-mod-accept' : 'jp-mod-plain';
   return (
     <button
       type="button"

@@ -35,7 +35,8 @@ export function RunDetailsView({ model, context, onBack }: RunDetailsProps): JSX
     );
   }
   const { progress } = model;
-  const state = progress.end ? progress.state : run.state;
+  // The record and the events come by different ways: whichever got further is right.
+  const state = isEnd(run.state) || progress.state === 'pending' ? run.state : progress.state;
   return (
     <div className="jp-mlops-details">
       <Back context={context} onBack={onBack} />

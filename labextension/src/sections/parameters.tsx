@@ -5,6 +5,7 @@ import { FormComponent, ReactWidget } from '@jupyterlab/ui-components';
 import { ReadonlyJSONObject } from '@lumino/coreutils';
 import type { ErrorSchema, ValidatorType } from '@rjsf/utils';
 import * as React from 'react';
+import { FIELD_TEMPLATES } from '../components/field';
 import { Action, ProblemView, Teach } from '../components/marks';
 import { misfitText } from '../components/words';
 import { useSignals } from '../components/signal';
@@ -17,7 +18,7 @@ import { ParameterOut } from '../wire';
 
 export const parametersSection: Section = {
   id: 'parameters',
-  share: 3,
+  share: 4,
   title: trans => trans.__('Parameters'),
   create: context => {
     const widget = ReactWidget.create(<ParametersView context={context} />);
@@ -131,10 +132,10 @@ function ParameterForm({ context, parameters }: { context: Context; parameters: 
       formData={form.data as ReadonlyJSONObject}
       extraErrors={errors(parameters, notebook.values, launch, trans)}
       showErrorList={false}
+      templates={FIELD_TEMPLATES}
+      formContext={{ trans }}
       noHtml5Validate
       tagName="div"
-      showModifiedFromDefault={false}
-      compact
       onChange={({ formData }) => {
         for (const [name, text] of edits(parameters, form.data, (formData ?? {}) as Form['data'])) {
           notebook.set(name, text);

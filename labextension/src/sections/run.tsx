@@ -140,8 +140,7 @@ function profileTitle(profile: ProfileOut, trans: TranslationBundle): string {
 
 function profileFacts(profile: ProfileOut, trans: TranslationBundle): string {
   const parts = [
-    printable(profile.description),
-    profile.runner === 'local' ? trans.__('on this machine') : printable(profile.runner),
+    printable(profile.description) || (profile.runner === 'local' ? trans.__('This machine') : printable(profile.runner)),
     profile.gpus === null ? '' : trans._n('%1 GPU', '%1 GPUs', profile.gpus),
     profile.cpus === null ? '' : trans.__('%1 CPUs', profile.cpus),
     profile.memory === null ? '' : formatBytes(profile.memory),

@@ -14,7 +14,7 @@ const MOST_COMPARED = 10;
 
 export const runsSection: Section = {
   id: 'runs',
-  share: 5,
+  share: 4,
   title: trans => trans.__('Runs'),
   create: context => new RunsWidget(context)
 };

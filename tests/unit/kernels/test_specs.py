@@ -70,3 +70,8 @@ def test_only_profiles_on_kubernetes_have_kernels_in_pods() -> None:
     assert [each.name for each in specs.chosen_profiles(config, ())] == ["cluster"]
     with pytest.raises(ProfileError, match="'small' is not on Kubernetes"):
         specs.chosen_profiles(config, ("small",))
+
+
+def test_the_template_for_others_is_what_is_installed() -> None:
+    template = Path(__file__).parents[3] / "kernels" / "kernel.json"
+    assert json.loads(template.read_text()) == specs.kernel_spec(profile("PROFILE"))

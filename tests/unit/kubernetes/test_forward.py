@@ -214,6 +214,44 @@ def test_a_refusal_comes_at_once_and_a_later_one_is_told() -> None:
         assert forward.error is refusal
 
 
+def test_connections_wait_while_a_port_is_held_and_go_where_they_are_led() -> None:
+    with forwarding(echo, 7001, 7002) as (forward, server):
+        forward.hold(7001)
+        with connect(forward, 7001) as waiting, connect(forward, 7002) as other:
+            waiting.sendall(b"later")
+            other.sendall(b"now")
+            assert read(other, 3) == b"now"
+            assert [port for _, port in server.asked].count(7001) == 1  # the first look only
+            forward.release()
+            assert read(waiting, 5) == b"later"
+            with socket.create_server(("127.0.0.1", 0)) as instead:
+                forward.hold(7001)
+                forward.lead(7001, instead.getsockname()[1])
+                assert waiting.recv(1) == b""
+                with connect(forward, 7001) as led:
+                    answering, _ = instead.accept()
+                    with answering:
+                        led.sendall(b"who are you?")
+                        assert read(answering, 12) == b"who are you?"
+                        answering.sendall(b"another")
+                    assert read_all(led) == b"another"
+
+
+def test_after_a_turn_the_same_port_leads_to_another_pod() -> None:
+    with forwarding(echo, 7001) as (forward, server):
+        port = forward.local_port(7001)
+        with connect(forward, 7001) as before:
+            before.sendall(b"x")
+            assert read(before, 1) == b"x"
+            forward.turn_to("next")
+            with contextlib.suppress(ConnectionError):
+                assert before.recv(1) == b""
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as after:
+            after.sendall(b"y")
+            assert read(after, 1) == b"y"
+        assert server.asked[-1] == ("next", 7001)
+
+
 def test_closing_ends_connections_and_threads_and_frees_the_ports() -> None:
     before = set(threading.enumerate())
     with forwarding(echo, 7001) as (forward, _):

@@ -89,6 +89,7 @@ def upgrade() -> None:
     op.create_index("ix_slots_wake_time", "slots", ["wake_time"])
     op.create_index("ix_slots_slot_time", "slots", ["slot_time", "slot_id"])
     op.create_index("ix_slots_job_slot_time", "slots", ["job_id", "slot_time", "slot_id"])
+    op.create_index("ix_slots_state_slot_time", "slots", ["state", "slot_time", "slot_id"])
     op.create_index("ix_slots_state_job", "slots", ["state", "job_id", "slot_time", "slot_id"])
     op.create_table(
         "watches",
