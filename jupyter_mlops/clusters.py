@@ -7,6 +7,7 @@ lifetime is over, so that whoever forgets it holds no GPU.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -343,8 +344,6 @@ def _certificates(spec: ClusterSpec) -> Any:
 
 
 def _wait_for_worker(cluster: Known, told: Callable[[str], None]) -> None:
-    import time
-
     told("waiting for the Dask scheduler and a first worker")
     deadline = time.monotonic() + _FIRST_WORKER
     while True:

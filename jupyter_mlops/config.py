@@ -115,7 +115,7 @@ class MLOps(Configurable):  # type: ignore[misc]
         per_key_traits={},
         help="What every promotion of a job must pass beside its own gates, by a glob of the job's name: "
         "`{'*': {'git': 'known'}, 'prod-*': {'approvals': 1, 'git': 'clean', 'image_digest': True}}`. All rules that "
-        "fit are asked for. Of a pattern that stands in several configuration files, the system's wins over the user's.",
+        "fit are asked for. Of a pattern in several configuration files the system's rule wins over the user's.",
     ).tag(config=True)
 
     @property

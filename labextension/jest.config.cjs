@@ -2,5 +2,23 @@
 module.exports = {
   testMatch: ['<rootDir>/test/**/*.spec.ts'],
   testEnvironment: 'node',
-  transform: { '^.+\\.tsx?$': ['ts-jest', { tsconfig: { module: 'commonjs', moduleResolution: 'node10', esModuleInterop: true, jsx: 'react', target: 'ES2022', isolatedModules: true, ignoreDeprecations: '5.0' }, diagnostics: false }] }
+  // JupyterLab's packages are ES modules in files that Node takes for CommonJS.
+  transformIgnorePatterns: ['/node_modules/(?!@jupyterlab/)'],
+  transform: {
+    '^.+\\.[jt]sx?$': [
+      'ts-jest',
+      {
+        diagnostics: false, // `tsc` tells them
+        tsconfig: {
+          allowJs: true,
+          esModuleInterop: true,
+          isolatedModules: true,
+          jsx: 'react',
+          module: 'commonjs',
+          moduleResolution: 'node10',
+          target: 'es2022'
+        }
+      }
+    ]
+  }
 };

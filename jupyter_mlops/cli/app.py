@@ -29,13 +29,16 @@ from . import (  # noqa: E402 - the commands need the group
     dask_commands,
     image_commands,
     inspect_commands,
+    job_commands,
     kernel_commands,
+    promote_commands,
     run_commands,
     scheduler_commands,
     setup_commands,
 )
 
 for _module in (run_commands, inspect_commands, image_commands, kernel_commands, cluster_commands,
-                dask_commands, scheduler_commands, audit_commands, setup_commands):  # fmt: skip
+                dask_commands, promote_commands, job_commands, scheduler_commands,
+                audit_commands, setup_commands):  # fmt: skip
     for _command in _module.COMMANDS:
         mlops.add_command(_command)

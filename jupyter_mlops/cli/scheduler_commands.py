@@ -47,7 +47,8 @@ def run(ctx: click.Context) -> None:
     config = here.runs.config
     runs = Runs(config=config, front="scheduler")
     stop = threading.Event()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("jupyter_mlops").setLevel(logging.INFO)
     job_scheduler = JobScheduler(
         runs.store,
         production_launcher(runs),
@@ -55,10 +56,14 @@ def run(ctx: click.Context) -> None:
         limits=Limits(config.scheduler_owner_limit or None, dict(config.scheduler_profile_limits)),
         pace=Pace(workers=config.scheduler_workers, lease=config.scheduler_lease),
     )
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _stop(stop))
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda *_: _stop(stop)) for number in signals]
     here.say("The job scheduler runs. Ctrl-C ends it; the runs that it started go on.")
-    job_scheduler.run(stop)
+    try:
+        job_scheduler.run(stop)
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _stop(stop: threading.Event) -> None:

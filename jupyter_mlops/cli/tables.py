@@ -36,7 +36,7 @@ _LONGEST_PARAMETERS = 60
 
 def runs_table(records: Sequence[RunRecord]) -> Table:
     """A line a run."""
-    table = _table(
+    table = new_table(
         "run", "name", "state", "started", "took", "parameters", "owner",
         whole=("run", "state", "started", "took"), cut=("name", "parameters", "owner"),
     )  # fmt: skip
@@ -46,12 +46,12 @@ def runs_table(records: Sequence[RunRecord]) -> Table:
             given = given[: _LONGEST_PARAMETERS - 1] + "…"
         table.add_row(
             record.run_id,
-            _text(record.name),
+            plain(record.name),
             Text(record.state.value, style=_COLORS[record.state]),
             f"{(record.start_time or record.create_time).astimezone():%Y-%m-%d %H:%M:%S}",
             "" if record.duration is None else format_duration(record.duration),
-            _text(given),
-            _text(record.owner),
+            plain(given),
+            plain(record.owner),
         )
     return table
 
@@ -64,7 +64,7 @@ def run_table(record: RunRecord, files: Path, snapshot: Snapshot | None) -> Tabl
 
     def row(label: str, value: object) -> None:
         if value not in (None, ""):
-            table.add_row(label, value if isinstance(value, Text) else _text(str(value)))
+            table.add_row(label, value if isinstance(value, Text) else plain(str(value)))
 
     row("run", record.run_id)
     row("name", record.name)
@@ -89,43 +89,43 @@ def run_table(record: RunRecord, files: Path, snapshot: Snapshot | None) -> Tabl
 
 def parameters_table(parameters: Sequence[Parameter]) -> Table:
     """A line a parameter."""
-    table = _table("parameter", "type", "default", "help")
+    table = new_table("parameter", "type", "default", "help")
     for parameter in parameters:
         if parameter.required:
             default = Text("required", style="yellow")
         else:
-            default = _text(parameter.default_source or json.dumps(parameter.default, ensure_ascii=False))
-        table.add_row(_text(parameter.name), _text(parameter.type_name), default, _text(parameter.help))
+            default = plain(parameter.default_source or json.dumps(parameter.default, ensure_ascii=False))
+        table.add_row(plain(parameter.name), plain(parameter.type_name), default, plain(parameter.help))
     return table
 
 
 def profiles_table(profiles: Sequence[Profile], *, default: str) -> Table:
     """A line a profile."""
-    table = _table("profile", "runner", "cpus", "memory", "gpus", "workers", "about")
+    table = new_table("profile", "runner", "cpus", "memory", "gpus", "workers", "about")
     for profile in profiles:
         table.add_row(
-            _text(profile.name + (" (default)" if profile.name == default else "")),
-            _text(profile.runner),
+            plain(profile.name + (" (default)" if profile.name == default else "")),
+            plain(profile.runner),
             "all" if profile.cpus is None else f"{profile.cpus:g}",
             "no limit" if profile.memory is None else format_bytes(profile.memory),
             "all" if profile.gpus is None else str(profile.gpus),
             str(profile.worker_count()) if profile.workers else "auto",
-            _text(profile.description),
+            plain(profile.description),
         )
     return table
 
 
 def settings_table(values: Mapping[str, Any], helps: Mapping[str, str]) -> Table:
     """A line a setting."""
-    table = _table("setting", "value", "what it is for")
+    table = new_table("setting", "value", "what it is for")
     for name, value in values.items():
-        table.add_row(name, _text(json.dumps(value, ensure_ascii=False, default=str)), _text(helps[name]))
+        table.add_row(name, plain(json.dumps(value, ensure_ascii=False, default=str)), plain(helps[name]))
     return table
 
 
 def clusters_table(records: Sequence[ClusterRecord]) -> Table:
     """A line a cluster; what is not known is empty."""
-    table = _table(
+    table = new_table(
         "cluster", "state", "profile", "where", "workers", "GPUs", "idle left", "lifetime left", "runs",
         whole=("cluster", "state"),
     )  # fmt: skip
@@ -139,15 +139,15 @@ def clusters_table(records: Sequence[ClusterRecord]) -> Table:
     for record in records:
         where = record.where if record.here else f"{record.where} (started elsewhere)"
         table.add_row(
-            _text(record.name), record.state, _text(record.profile), _text(where), known(record.workers),
-            known(record.gpus), left(record.idle_left), left(record.lifetime_left), _text(", ".join(record.runs)),
+            plain(record.name), record.state, plain(record.profile), plain(where), known(record.workers),
+            known(record.gpus), left(record.idle_left), left(record.lifetime_left), plain(", ".join(record.runs)),
         )  # fmt: skip
     return table
 
 
 def capacity_table(capacity: Capacity) -> Table:
     """A line a kind of GPU; what is not known is a question mark."""
-    table = _table("GPU", "free", "of", "most that fits now", "waiting", "quota left", "used by")
+    table = new_table("GPU", "free", "of", "most that fits now", "waiting", "quota left", "used by")
 
     def known(count: int | None) -> str:
         return "?" if count is None else str(count)
@@ -158,26 +158,26 @@ def capacity_table(capacity: Capacity) -> Table:
             quota = f"{kind.quota_left} of {kind.quota}"
         called = f"{kind.product} ({kind.resource})" if kind.product else kind.resource
         table.add_row(
-            _text(called), known(kind.free), known(kind.total), known(kind.largest), known(kind.queued), quota,
-            _text(", ".join(f"{use.holder}: {use.count}" for use in kind.uses)),
+            plain(called), known(kind.free), known(kind.total), known(kind.largest), known(kind.queued), quota,
+            plain(", ".join(f"{use.holder}: {use.count}" for use in kind.uses)),
         )  # fmt: skip
     return table
 
 
 def kernelspecs_table(specs: Sequence[InstalledSpec]) -> Table:
     """A line a kernelspec."""
-    table = _table("kernelspec", "in the launcher", "profile", "directory", whole=("kernelspec",))
+    table = new_table("kernelspec", "in the launcher", "profile", "directory", whole=("kernelspec",))
     for spec in specs:
-        table.add_row(_text(spec.name), _text(spec.display_name), _text(spec.profile), _text(str(spec.directory)))
+        table.add_row(plain(spec.name), plain(spec.display_name), plain(spec.profile), plain(str(spec.directory)))
     return table
 
 
 def kernels_table(kernels: Sequence[RunningKernel]) -> Table:
     """A line a kernel in a pod."""
-    table = _table("kernel", "profile", "job", "state", "why", whole=("state",))
+    table = new_table("kernel", "profile", "job", "state", "why", whole=("state",))
     for kernel in kernels:
         table.add_row(
-            _text(kernel.kernel_id[:8]), _text(kernel.profile), _text(kernel.job), kernel.state, _text(kernel.reason)
+            plain(kernel.kernel_id[:8]), plain(kernel.profile), plain(kernel.job), kernel.state, plain(kernel.reason)
         )
     return table
 
@@ -185,9 +185,9 @@ def kernels_table(kernels: Sequence[RunningKernel]) -> Table:
 def checks_table(checks: Sequence[Check]) -> Table:
     """A line a check, with the remedy below it."""
     colors = {"ok": "green", "problem": "red", "not known": "yellow"}
-    table = _table("check", "state", "what", whole=("check", "state"))
+    table = new_table("check", "state", "what", whole=("check", "state"))
     for check in checks:
-        what = _text(check.message)
+        what = plain(check.message)
         if check.remedy:
             what.append(Text(f"\n-> {printable(check.remedy, keep_lines=True)}", style="dim"))
         table.add_row(check.name, Text(check.state.value, style=colors[check.state.value]), what)
@@ -196,11 +196,11 @@ def checks_table(checks: Sequence[Check]) -> Table:
 
 def scheduler_table(processes: Sequence[SchedulerProcess], alive: Sequence[SchedulerProcess]) -> Table:
     """A line a process of the job scheduler."""
-    table = _table("process", "host", "pid", "state", "started", "last heard of", whole=("process", "state"))
+    table = new_table("process", "host", "pid", "state", "started", "last heard of", whole=("process", "state"))
     for process in processes:
         state = "running" if process in alive else "ended" if process.end_time else "silent"
         table.add_row(
-            process.process_id, _text(process.host), str(process.pid),
+            process.process_id, plain(process.host), str(process.pid),
             Text(state, style={"running": "green", "silent": "red"}.get(state, "")),
             f"{process.start_time.astimezone():%Y-%m-%d %H:%M:%S}",
             f"{process.beat_time.astimezone():%Y-%m-%d %H:%M:%S}",
@@ -210,31 +210,38 @@ def scheduler_table(processes: Sequence[SchedulerProcess], alive: Sequence[Sched
 
 def slots_table(slots: Sequence[Slot]) -> Table:
     """A line a slot."""
-    table = _table(
+    table = new_table(
         "slot", "job", "version", "moment", "by", "state", "tries", "run", "why", whole=("slot", "moment", "state")
     )
     for slot in slots:
         table.add_row(
-            slot.slot_id, _text(slot.job), f"v{slot.version}", f"{slot.slot_time.astimezone():%Y-%m-%d %H:%M:%S}",
-            slot.kind.value, slot.state.value, str(slot.attempt), slot.run_id or "", _text(slot.message),
+            slot.slot_id, plain(slot.job), f"v{slot.version}", f"{slot.slot_time.astimezone():%Y-%m-%d %H:%M:%S}",
+            slot.kind.value, slot.state.value, str(slot.attempt), slot.run_id or "", plain(slot.message),
         )  # fmt: skip
     return table
 
 
 def audit_table(entries: Sequence[LoggedEntry]) -> Table:
     """A line an entry of the audit log."""
-    table = _table("#", "when", "who", "where", "action", "object", "details", whole=("#", "when", "action"))
+    table = new_table("#", "when", "who", "where", "action", "object", "details", whole=("#", "when", "action"))
     for logged in entries:
         entry = logged.entry
         details = ", ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in entry.details.items())
         table.add_row(
-            str(logged.seq), f"{logged.time.astimezone():%Y-%m-%d %H:%M:%S}", _text(entry.who),
-            _text(f"{entry.host} ({entry.front})"), entry.action, _text(entry.object), _text(details),
+            str(logged.seq), f"{logged.time.astimezone():%Y-%m-%d %H:%M:%S}", plain(entry.who),
+            plain(f"{entry.host} ({entry.front})"), entry.action, plain(entry.object), plain(details),
         )  # fmt: skip
     return table
 
 
-def _table(*headers: str, whole: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
+def new_table(*headers: str, whole: Sequence[str] = (), cut: Sequence[str] = ()) -> Table:
+    """An empty table.
+
+    Args:
+        *headers: Of the columns.
+        whole: Columns that stay readable in a narrow terminal.
+        cut: Columns that are cut there; the others fold.
+    """
     table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
     for header in headers:
         # In a narrow terminal the long columns fold, or are cut; those that are `whole` stay readable.
@@ -247,5 +254,6 @@ def _table(*headers: str, whole: Sequence[str] = (), cut: Sequence[str] = ()) ->
     return table
 
 
-def _text(value: str) -> Text:
+def plain(value: str) -> Text:
+    """Text of anyone, to show and not to obey."""
     return Text(printable(value))

@@ -13,7 +13,7 @@ from ..errors import MLOpsError, NotFoundError
 from ..runs import Runs
 from ..spec import RunState
 from .judge import CleanRun, Production, StepSource
-from .model import CleanRunGate, GateResult, JobVersion, SlotState
+from .model import CleanRunGate, GateResult, JobVersion, Slot, SlotKind, SlotState
 
 if TYPE_CHECKING:
     from ..store.models import RunRecord
@@ -66,9 +66,7 @@ def clean_run(runs: Runs, record: RunRecord, *, checks: bool) -> CleanRun:
 
 
 def production(runs: Runs, job: str, number: int) -> Production:
-    """What the live version has reached: in its last slot that succeeded, else in its clean run.
-
-    A slot that somebody started by hand with other parameters says nothing about production.
+    """What the live version has reached.
 
     Args:
         runs: The core.
@@ -78,20 +76,47 @@ def production(runs: Runs, job: str, number: int) -> Production:
     Raises:
         MLOpsError: it cannot be read now.
     """
+    record = production_run(runs, job, number)
+    return Production(number, record.run_id, _metrics(runs, record))
+
+
+def production_run(runs: Runs, job: str, number: int) -> RunRecord:
+    """The run that stands for a version: of its last slot that succeeded, else its clean run.
+
+    A slot that somebody started by hand with other parameters says nothing about production.
+
+    Args:
+        runs: The core.
+        job: The job's name.
+        number: The version.
+
+    Raises:
+        NotFoundError: there is none.
+    """
     from ..store.jobs import JobStore
     from ..store.slots import SlotStore
 
     slots = SlotStore(runs.store).slots(job=job, states=[SlotState.SUCCEEDED], limit=_LOOKED_AT)
     run_id = next(
-        (slot.run_id for slot in slots if slot.version == number and slot.run_id and "parameters" not in slot.payload),
-        None,
+        (slot.run_id for slot in slots if slot.version == number and slot.run_id and not _with_others(slot)), None
     ) or clean_run_id(JobStore(runs.store).gate_results(job, number))
     if run_id is None:
         raise NotFoundError(
-            f"Version {number} of the job {job} is live, and there is no run of it to compare with.",
+            f"There is no run that stands for version {number} of the job {job}.",
             hint=f"Let it run once: jupyter mlops jobs trigger {job}",
         )
-    return Production(number, run_id, _metrics(runs, runs.get(run_id)))
+    return runs.get(run_id)
+
+
+def metrics_of(runs: Runs, mlflow_run_id: str) -> dict[str, float]:
+    """The metrics of a run in today's MLflow.
+
+    Raises:
+        TrackingError: MLflow is away, or has no such run.
+    """
+    from ..tracking.metrics import latest_metrics
+
+    return latest_metrics(runs.config.mlflow_uri(), mlflow_run_id, wait=runs.config.mlflow_wait)
 
 
 def clean_run_id(results: list[GateResult]) -> str | None:
@@ -121,6 +146,10 @@ def tagged_cells(files: Path) -> dict[str, list[tuple[str, str]]]:
             for tag in cell.metadata.tags:
                 found.setdefault(tag, []).append((cell_title(cell.source), _wrong(cell)))
     return found
+
+
+def _with_others(slot: Slot) -> bool:
+    return slot.kind is SlotKind.MANUAL and "parameters" in slot.payload
 
 
 def _wrong(cell: Any) -> str:

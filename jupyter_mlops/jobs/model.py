@@ -37,7 +37,8 @@ from .slot import Slot, SlotKind, SlotState
 __all__ = [
     "Approval", "ApprovalGate", "CatchUp", "ChampionGate", "CleanRunGate", "DataChecksGate", "FiredBy", "GateResult",
     "GateSpec", "GitGate", "ImageGate", "Job", "JobState", "JobVersion", "MetricGate", "Overlap", "Policies",
-    "Schedule", "Slot", "SlotKind", "SlotState", "Step", "StepInput", "VersionRecord", "VersionState", "checked",
+    "RegisteredModel", "Schedule", "Slot", "SlotKind", "SlotState", "Step", "StepInput", "VersionRecord",
+    "VersionState", "checked",
 ]  # fmt: skip
 
 M = TypeVar("M", bound=BaseModel)
@@ -186,6 +187,18 @@ class Step(_Value):
         return self
 
 
+class RegisteredModel(_Value):
+    """The model that the runs of a job make, in MLflow's registry.
+
+    Attributes:
+        name: Of the registered model.
+        logged_as: The name that the notebook logs it under; None: a run logs one only.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]{0,199}$")
+    logged_as: str | None = Field(default=None, min_length=1, max_length=500)
+
+
 class JobVersion(_Value):
     """One version of a job: what runs, when, and under which conditions. It never changes.
 
@@ -200,6 +213,7 @@ class JobVersion(_Value):
         author: Who made this version.
         reason: Why, in the author's words.
         fired_by: Who starts its scheduled runs.
+        model: What becomes of the model that its runs log, or None: nothing.
         copy_of: The earlier version that a rollback repeats, or None.
         create_time: When it was made.
     """
@@ -214,6 +228,7 @@ class JobVersion(_Value):
     author: str = Field(min_length=1, max_length=255)
     reason: str = Field(default="", max_length=10_000)
     fired_by: FiredBy = FiredBy.SCHEDULER
+    model: RegisteredModel | None = None
     copy_of: int | None = None
     create_time: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
 
@@ -237,6 +252,9 @@ class JobVersion(_Value):
     def digest(self) -> str:
         """SHA-256 of what runs and when: the same for two versions that differ in number, author and time only."""
         content = self.model_dump(mode="json", exclude={"number", "author", "reason", "copy_of", "create_time"})
+        # A field that is newer than a version that is stored must not change the version's digest.
+        if content["model"] is None:
+            del content["model"]
         # The parameters as they are: pydantic's JSON mode makes null of nan and inf.
         for step, given in zip(content["steps"], self.steps, strict=True):
             step["parameters"] = given.parameters

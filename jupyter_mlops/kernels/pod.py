@@ -35,6 +35,8 @@ _CREATED = 5.0
 _KERNEL_STARTS = 120.0
 """Seconds for an image with a cold disk to import ipykernel."""
 _LOSS_IS_SEEN = 5.0
+_ENDED_IN_ORDER = ("succeeded", "died")
+"""Causes that say no more than that the pod did what it was told."""
 _PORTS = tuple(contract.KERNEL_PORTS.values())
 
 
@@ -278,8 +280,11 @@ def _why_lost(look: Callable[[], Look]) -> str | None:
     while True:
         found = look()
         reason = found.reason
+        deleting = bool(found.pods) and all(pod["metadata"].get("deletionTimestamp") for pod in found.pods)
+        if deleting and reason.cause in _ENDED_IN_ORDER:
+            return "The kernel's pod was deleted."
         if reason.stage is Stage.SUCCEEDED:
-            return "The kernel's pod ended by itself: it was told to, or nobody was connected to it for too long."
+            return "The kernel's pod ended by itself: nobody was connected to it for too long."
         if reason.stage is Stage.FAILED and reason.cause == "deadline":
             return "The kernel's pod was ended: it had lived for c.MLOps.kernel_lifetime."
         if reason.stage is Stage.FAILED and (found.pods or reason.cause in ("gone", "deleted")):

@@ -35,6 +35,8 @@ _CONNECT, _READ = 5.0, 30.0
 """Seconds; a log that is followed has a line more often than that, or is looked at again."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 5.0
 _PAGE = 500
+_CONNECTIONS = 32
+"""Kept open: each log that is followed has one for itself, and urllib3 complains of every one beyond its number."""
 _WATCHED = 25
 """Seconds of one watch: less than `_READ`, so that a connection that was lost without a word is noticed."""
 _NOT_BY_REPEATING = ("kubernetes_conflict", "kubernetes_expired")
@@ -421,6 +423,7 @@ def _load(context: str | None) -> _Access:
             hint="`kubectl get pods` shows whether it works.",
             code="kubernetes_config",
         ) from error
+    configuration.connection_pool_maxsize = _CONNECTIONS
     http = client.ApiClient(configuration=configuration)
     return _Access(http.rest_client.pool_manager, configuration, str(configuration.host).rstrip("/"), namespace)
 

@@ -163,7 +163,8 @@ class Supervisor:
         with self._lock:
             if self._kernel is not None:
                 self._kernel.end()
-        return 0
+        # Told to leave, it has not succeeded: only so do Kubernetes' objects tell it from an end for want of clients.
+        return contract.EXIT_INTERRUPTED if self._leaving.is_set() else 0
 
     def _look(self) -> None:
         with self._lock:

@@ -61,7 +61,7 @@ class JobTrigger(_Value):
 
 
 class EventTrigger(_Value):
-    """Each event of a name starts the job once: a drift alert, or whatever else `emit_event` is called for.
+    """Each event of a name starts the job once: a drift alert, or whatever else is told with `SlotStore.emit`.
 
     Attributes:
         event: The event's name, like `drift/churn`.

@@ -6,13 +6,13 @@ another was killed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from ..errors import UsageError
 from ..events import CellEvent, RunEvent
-from ..jobs.model import JobVersion, Slot, SlotState, Step
+from ..jobs.model import JobVersion, Slot, SlotKind, SlotState, Step
 from ..runs import Runs
 from ..spec import FailureCode, JSONValue, RunSpec, RunState
 from ..store.models import RunRecord
@@ -99,9 +99,39 @@ class StepLauncher:
         return standing_of(self._runs, self._runs.get(record.run_id))
 
 
+class ModelLauncher:
+    """Another launcher, whose runs' models are registered before their slot has succeeded.
+
+    Args:
+        inner: The launcher.
+        runs: The core.
+    """
+
+    def __init__(self, inner: Launcher, runs: Runs) -> None:
+        self._inner, self._runs = inner, runs
+
+    def advance(self, version: JobVersion, slot: Slot) -> Standing:
+        """As the launcher does; while MLflow is away, the slot goes on running."""
+        from ..jobs.models import crown
+
+        standing = self._inner.advance(version, slot)
+        by_hand = slot.kind is SlotKind.MANUAL and "parameters" in slot.payload
+        if version.model is None or standing.state is not SlotState.SUCCEEDED or standing.run_id is None or by_hand:
+            return standing
+        try:
+            crown(self._runs, version, self._runs.get(standing.run_id))
+        except UsageError as error:
+            return replace(standing, state=SlotState.FAILED, message=f"{error.message} {error.hint}".strip())
+        return standing
+
+    def cancel(self, version: JobVersion, slot: Slot) -> Standing:
+        """As the launcher does."""
+        return self._inner.cancel(version, slot)
+
+
 def production_launcher(runs: Runs) -> Launcher:
     """The launcher of `jupyter mlops scheduler run`."""
-    return StepLauncher(runs)
+    return ModelLauncher(StepLauncher(runs), runs)
 
 
 def standing_of(runs: Runs, record: RunRecord) -> Standing:
@@ -138,7 +168,7 @@ def step_spec(
         notebook=step.notebook,
         source=step.source,
         snapshot_id=step.snapshot_id,
-        parameters={**slot_values(step.parameters, version, slot), **(parameters or {})},
+        parameters={**slot_values(step.parameters, version, slot), **(parameters or {}), **_by_hand(step, slot)},
         profile=step.profile,
         experiment=step.experiment,
         tracking_uri=runs.config.mlflow_uri_shown(),
@@ -154,6 +184,12 @@ def step_spec(
             "mlops.attempt": str(slot.attempt), "mlops.step": step.name,
         },
     )  # fmt: skip
+
+
+def _by_hand(step: Step, slot: Slot) -> dict[str, JSONValue]:
+    """What a person set for this step when they triggered the job; nobody else who makes slots has a say."""
+    given: dict[str, dict[str, JSONValue]] = slot.payload.get("parameters", {}) if slot.kind is SlotKind.MANUAL else {}
+    return given.get(step.name, {})
 
 
 def slot_values(parameters: dict[str, JSONValue], version: JobVersion, slot: Slot) -> dict[str, JSONValue]:

@@ -195,10 +195,15 @@ class JobScheduler:
         now = self._clock()
         told = replace(lease, slot=lease.slot.model_copy(update={"state": self._told(lease.slot)}))
         after = next_state(told.slot, version.policies, standing, now)
-        self._leases.save(
+        written = self._leases.save(
             lease, now=now, state=after.state, wake_time=after.wake_time, message=after.message,
             run_id=standing.run_id, failures=after.failures,
         )  # fmt: skip
+        if written and after.state is not lease.slot.state:
+            _log.info(
+                "%s of %s is %s: run %s, attempt %d. %s", lease.slot.slot_id, lease.slot.job, after.state.value,
+                standing.run_id, lease.slot.attempt, after.message,
+            )  # fmt: skip
 
     def _standing(self, lease: Lease) -> Standing:
         assert lease.version is not None

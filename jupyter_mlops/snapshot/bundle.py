@@ -156,6 +156,17 @@ class SnapshotStore:
                 raise
         return destination / snapshot.notebook
 
+    def notebook(self, name: str) -> bytes:
+        """The notebook of a snapshot, as it ships.
+
+        Raises:
+            NotFoundError: no such snapshot.
+            SnapshotError: it is damaged.
+        """
+        snapshot = self.load(name)
+        (file,) = (file for file in snapshot.files if file.path == snapshot.notebook)
+        return b"".join(self._blocks(file.sha256, file.path))
+
     def diff(self, name: str) -> bytes | None:
         """The uncommitted changes as `git apply` takes them; None when there are none or they were not kept.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .git import files_not_in_head, file_in_head
+from .git import file_in_head, files_not_in_head
 
 if TYPE_CHECKING:
     from .model import Snapshot

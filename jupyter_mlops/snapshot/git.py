@@ -145,7 +145,8 @@ def files_not_in_head(root: Path) -> tuple[set[str], set[str]] | None:
     """
     try:
         tracked = _git(root, "ls-files", "-z", "--cached", "--", ".")
-        changed = _git(root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--relative", "HEAD", "--", ".")
+        changed = _git(root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--relative", "HEAD",
+                       "--", ".")  # fmt: skip
     except _GitError:
         return None
     known, differ = ({os.fsdecode(path) for path in text.split(b"\0") if path} for text in (tracked, changed))

@@ -103,6 +103,7 @@ def entry_hash(seq: int, time: datetime, entry: AuditEntry, previous: str) -> st
 
 def append(session: Session, entry: AuditEntry) -> LoggedEntry:
     """Add an entry in a session that writes; call it last, since from here on every other writer of the log waits."""
+    Store.hurry(session)
     # On SQLite the session holds the only right to write already; PostgreSQL locks the row.
     head = session.scalars(select(AuditHeadRow).where(AuditHeadRow.head_id == 1).with_for_update()).one()
     kept = AuditEntry(

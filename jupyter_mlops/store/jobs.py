@@ -392,7 +392,7 @@ def _watch(session: Session, job: JobRow, version: JobVersion, now: datetime) ->
     for key, trigger in wanted.items():
         session.add(WatchRow(
             job_id=job.job_id, trigger_key=key, kind=trigger.kind, source=_source(trigger, job),
-            content=trigger.model_dump_json(), wake_time=now if isinstance(trigger, FileTrigger) else None,
+            content=trigger.model_dump_json(), since=now, wake_time=now if isinstance(trigger, FileTrigger) else None,
         ))  # fmt: skip
 
 

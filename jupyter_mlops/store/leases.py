@@ -139,6 +139,7 @@ class LeaseStore:
     def extend(self, leases: Iterable[tuple[str, int]], until: datetime) -> None:
         """Hold leases until a later moment; those that were lost stay lost."""
         with self._store.writing() as session:
+            _alone(session)
             for slot_id, token in leases:
                 session.execute(
                     update(SlotRow)
@@ -249,6 +250,7 @@ class LeaseStore:
 
 def _alone(session: Session) -> None:
     """Wait until nobody else touches more than one slot: no place is taken twice, and no two wait for each other."""
+    Store.hurry(session)
     if session.get_bind().dialect.name == "postgresql":  # who writes to SQLite is alone
         session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADMISSION_LOCK})
 

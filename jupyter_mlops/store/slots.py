@@ -10,7 +10,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +127,36 @@ class SlotStore:
                 append(session, entry)
             found = select(SlotRow).where(SlotRow.job_id == job.job_id, SlotRow.key == row["key"])
             return as_slot(session.scalars(found).one(), job.name)
+
+    def backfill(
+        self, name: str, moments: Sequence[datetime], *, now: datetime, entry: AuditEntry | None = None
+    ) -> list[datetime]:
+        """Make a slot for each of these scheduled moments that has none; all or nothing.
+
+        Args:
+            name: The job.
+            moments: The moments.
+            now: The time.
+            entry: For the audit log, if there is a new slot; their number is added to its details.
+
+        Returns:
+            The moments that got one.
+
+        Raises:
+            NotFoundError: no such job.
+            UsageError: the job is deleted, or no version of it is live.
+        """
+        with self._store.writing() as session:
+            job, version = live_version(session, name)
+            made = [
+                moment for moment in moments
+                if insert_slots(session, [
+                    new_slot(job.job_id, version, SlotKind.BACKFILL, moment_key(moment), moment, now)
+                ])
+            ]  # fmt: skip
+            if made and entry is not None:
+                append(session, replace(entry, details={**entry.details, "slots": len(made)}))
+            return made
 
     def emit(
         self, kind: SlotKind, source: str, key: str, *, now: datetime, payload: dict[str, Any] | None = None,

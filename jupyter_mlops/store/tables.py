@@ -121,7 +121,9 @@ class WatchRow(Base):
     # What is looked up when something happens: the other job's name, the event's name, the job's own for a webhook.
     source: Mapped[str] = mapped_column(String(255))
     content: Mapped[str] = mapped_column(Text)
-    # Whether what was there at the beginning has been noted as seen.
+    # When the trigger went live: what had changed before then is not new.
+    since: Mapped[datetime] = mapped_column(UTCDateTime)
+    # Whether what was there then has been noted as seen.
     armed: Mapped[bool] = mapped_column(Boolean, default=False)
     message: Mapped[str] = mapped_column(Text, default="")
     wake_time: Mapped[datetime | None] = mapped_column(UTCDateTime)

@@ -29,7 +29,8 @@ class Watch:
         job_id: The job.
         trigger_key: Which of its triggers.
         trigger: The trigger.
-        armed: Whether what was there at the beginning has been noted.
+        since: When it went live.
+        armed: Whether what was there then has been noted.
         token: Which look this is: a later one has another.
     """
 
@@ -37,6 +38,7 @@ class Watch:
     job_id: str
     trigger_key: str
     trigger: FileTrigger
+    since: datetime
     armed: bool
     token: int
 
@@ -87,15 +89,23 @@ class WatchStore:
         return found
 
     def finish_watch(
-        self, watch: Watch, objects: dict[str, dict[str, Any]], *, now: datetime, wake_time: datetime, message: str = ""
+        self,
+        watch: Watch,
+        objects: dict[str, dict[str, Any]],
+        *,
+        now: datetime,
+        wake_time: datetime,
+        old: Iterable[str] = (),
+        message: str = "",
     ) -> int:
-        """Note the objects that are new, with a slot for each unless this was the first look.
+        """Note the objects that were not seen before, with a slot for each that is new.
 
         Args:
             watch: As `due_watches` gave it and `take_watch` took it.
-            objects: What each slot is told, by the object's key.
+            objects: What the slot of each new object is told, by the object's key.
             now: The time.
             wake_time: When to look next.
+            old: Keys of objects that are only to be noted.
             message: Why the look failed, or empty; then the trigger stays as it was armed.
 
         Returns:
@@ -108,14 +118,13 @@ class WatchStore:
             ):  # fmt: skip
                 return 0
             made = 0
-            version = live_version(session, watch.job)[1] if objects and watch.armed else None
+            for key in old:
+                _note(session, watch, key, now)
+            version = live_version(session, watch.job)[1] if objects else None
             for key, payload in objects.items():
-                seen = {"job_id": watch.job_id, "object_key": key, "seen_time": now}
-                if not insert_new(session, SeenRow, seen, ("job_id", "object_key")) or version is None:
-                    continue
-                made += insert_slots(
-                    session, [new_slot(watch.job_id, version, SlotKind.FILE, f"file:{key}", now, now, payload=payload)]
-                )
+                if _note(session, watch, key, now) and version is not None:
+                    slot = new_slot(watch.job_id, version, SlotKind.FILE, f"file:{key}", now, now, payload=payload)
+                    made += insert_slots(session, [slot])
             return made
 
     @outlasting_a_restart
@@ -125,6 +134,11 @@ class WatchStore:
         with self._store.reading() as session:
             found = session.execute(query.where(WatchRow.message != "").order_by(JobRow.name).limit(limit))
             return [(job, FileTrigger.model_validate_json(content).url, why) for job, content, why in found]
+
+
+def _note(session: Session, watch: Watch, key: str, now: datetime) -> int:
+    seen = {"job_id": watch.job_id, "object_key": key, "seen_time": now}
+    return insert_new(session, SeenRow, seen, ("job_id", "object_key"))
 
 
 def _set_watch(session: Session, watch: Watch, held: int, **values: Any) -> bool:

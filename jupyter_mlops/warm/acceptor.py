@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import MLOps
-from ..errors import MLOpsError, UsageError
+from ..errors import ClusterError, MLOpsError, UsageError
 from ..events import EVENTS_FILE, EventWriter, RunEvent
 from ..spec import RunSpec, RunState
 from . import calls
@@ -96,10 +96,11 @@ class Acceptor:
         spare = self._spare
         return {**self._state(), "runs": self.active(), "ready": spare is not None and spare.ready.is_set()}
 
-    def scale(self, workers: int) -> None:
+    def scale(self, workers: int) -> bool:
         """Have so many Dask workers."""
         self.last_use = time.monotonic()
         self._scale(workers)
+        return True
 
     async def submit(self, spec: str) -> str:
         """Start a run; doing so twice changes nothing.
@@ -130,7 +131,7 @@ class Acceptor:
         threading.Thread(target=self._make_next, args=(spare,), name="mlops-next", daemon=True).start()
         return "accepted"
 
-    async def put(self, upload: str, offset: int, data: bytes, last: bool) -> None:
+    async def put(self, upload: str, offset: int, data: bytes, last: bool) -> bool:
         """A block of the zip of a snapshot.
 
         Args:
@@ -149,12 +150,12 @@ class Acceptor:
             if file.tell() != offset:
                 raise UsageError("A block of the snapshot is missing.", code="damaged")
             file.write(data)
-        if not last:
-            return
-        try:
-            await asyncio.to_thread(take_zip, path, SnapshotStore(self._data))
-        finally:
-            path.unlink()
+        if last:
+            try:
+                await asyncio.to_thread(take_zip, path, SnapshotStore(self._data))
+            finally:
+                path.unlink()
+        return True
 
     async def events(self, run_id: str, offset: int, wait: float) -> dict[str, Any]:
         """What a run has told from a byte of its events on, as soon as there is something.
@@ -173,17 +174,18 @@ class Acceptor:
                 return {"data": data, "ended": over and not data}
             await asyncio.sleep(_LOOK)
 
-    async def cancel(self, run_id: str, by: str) -> None:
-        """Have a run ended."""
+    async def cancel(self, run_id: str, by: str) -> bool:
+        """Have a run ended; gives whether there is one."""
         from ..engine.execute import CANCEL_FILE
 
         spare = self._runs.get(run_id)
         if spare is None or spare.process.poll() is not None:
-            return
+            return False
         run_dir = self._config.run_dir(run_id)
         temporary = run_dir / f".{CANCEL_FILE}"
         temporary.write_text(json.dumps({"by": by}), encoding="utf-8")
         temporary.replace(run_dir / CANCEL_FILE)
+        return True
 
     async def files(self, run_id: str) -> list[tuple[str, int]]:
         """Paths and sizes of what a run has left."""
@@ -222,6 +224,8 @@ class Acceptor:
 
     def _hand_over(self, run_id: str, run_dir: Path) -> _Spare:
         with self._lock:
+            if self._closed:
+                raise ClusterError("The cluster is about to end and takes no more runs.", code="cluster_gone")
             spare, self._spare = self._spare, None
             if spare is None or not spare.ready.is_set():
                 _say(run_dir, "waiting until the cluster has an engine ready")

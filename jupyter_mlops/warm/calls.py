@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ..errors import ClusterError, MLOpsError
+from ..errors import ClusterError
 from .known import CA_FILE, CERTIFICATE_FILE, KEY_FILE
 
 STATE, SCALE = "mlops_state", "mlops_scale"
@@ -55,6 +55,9 @@ def call(address: str, security: Any, operation: str, **arguments: Any) -> Any:
         operation: One of this module's.
         **arguments: Of the call.
 
+    Returns:
+        What the call gives, which is never None.
+
     Raises:
         MLOpsError: what the head raised.
         ClusterError: it does not answer ("cluster_away").
@@ -83,9 +86,9 @@ def call(address: str, security: Any, operation: str, **arguments: Any) -> Any:
     thread.start()
     thread.join()
     answer = found[0]
-    if isinstance(answer, MLOpsError) or not isinstance(answer, BaseException):
-        if isinstance(answer, MLOpsError):
-            raise answer
+    if answer is None:  # Dask's answer to a call that it does not know: the acceptor is not there yet
+        raise ClusterError(f"The head of the cluster at {address} is still starting.", code="cluster_away")
+    if not isinstance(answer, BaseException):
         return answer
     if isinstance(answer, (OSError, TimeoutError, asyncio.TimeoutError)):
         raise ClusterError(

@@ -69,7 +69,7 @@ def _head() -> None:
     Head(spec, Site(
         certificates,
         lambda security: _start_scheduler(here, security),
-        _refuse_to_scale,
+        lambda _cluster, _workers: None,  # its pods are the Job's, and follow that
         address=address,
         published=start_workers,
         before_end=end_workers,
@@ -80,6 +80,8 @@ def _start_scheduler(here: dask_options.Place, security: Any) -> Any:
     """A scheduler that other pods find at the pod's address, and a port-forward at 127.0.0.1."""
     from distributed import LocalCluster
 
+    # Every port-forward that is opened looks first whether it may, with a connection that says nothing.
+    logging.getLogger("distributed.comm.tcp").setLevel(logging.ERROR)
     everywhere = "[::]" if ":" in here.address else "0.0.0.0"  # noqa: S104 - it asks for the cluster's certificate
     host = f"[{here.address}]" if ":" in here.address else here.address
     return LocalCluster(
@@ -93,10 +95,6 @@ def _start_scheduler(here: dask_options.Place, security: Any) -> Any:
         asynchronous=False,
         scheduler_kwargs={"contact_address": f"tls://{host}:{contract.SCHEDULER_PORT}"},
     )
-
-
-def _refuse_to_scale(_cluster: Any, _workers: int) -> None:
-    raise UsageError("The pods of a cluster are the Job's: scale that.")
 
 
 if __name__ == "__main__":

@@ -17,11 +17,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
+
 from ..startup import start_quickly
 from ..worker import publish_last_event, supervise
 
 READY = b"ready\n"
 _LOOK = 0.5
+_GOING = 2.0
+"""Seconds that an engine has to go which nobody wants any more."""
 _LOST = "The cluster {} was lost in the middle of the run: its head is gone."
 CLUSTER_VARIABLE = "JUPYTER_MLOPS_CLUSTER"
 """The name of the cluster that a process belongs to."""
@@ -41,7 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):  # the head has no run for it, or is gone
         engine.stdin.close()
-        return engine.wait()
+        try:
+            return engine.wait(_GOING)
+        except subprocess.TimeoutExpired:  # it is still being made ready, and does not listen
+            from ..engine.stop import end_tree
+
+            end_tree(psutil.Process(engine.pid))
+            return 0
     run_dir = Path(json.loads(line))
     print_into(run_dir)
     threading.Thread(target=_watch_head, args=(head, run_dir), name="mlops-head", daemon=True).start()

@@ -3,6 +3,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import { Event } from './events';
+import { ProblemError, problemOf, UNREACHABLE } from './problem';
 import * as wire from './wire';
 
 export type NotebookContent = Record<string, unknown>;
@@ -32,20 +33,6 @@ export interface Capacity {
   missing: string[];
 }
 
-/** What the server refused, or that it could not be reached, in words for a person. */
-export class ProblemError extends Error {
-  constructor(
-    message: string,
-    readonly hint: string,
-    readonly code: string
-  ) {
-    super(message);
-    this.name = 'ProblemError';
-  }
-}
-
-export const UNREACHABLE = 'unreachable';
-
 export class Api {
   constructor(readonly settings: ServerConnection.ISettings) {}
 
@@ -71,7 +58,9 @@ export class Api {
   }
 
   events(runId: string, after: number, limit: number): Promise<{ events: Event[]; after: number }> {
-    return this._ask('GET', ['runs', runId, 'events'], { query: { after: `${after}`, limit: `${limit}` } });
+    return this._ask('GET', ['runs', runId, 'events'], {
+      query: { after: `${after}`, limit: `${limit}` }
+    });
   }
 
   executedNotebook(runId: string): Promise<NotebookContent> {
@@ -107,7 +96,11 @@ export class Api {
     try {
       response = await ServerConnection.makeRequest(url, init, this.settings);
     } catch {
-      throw new ProblemError('The Jupyter server does not answer.', 'Is it running, and the network up?', UNREACHABLE);
+      throw new ProblemError(
+        'The Jupyter server does not answer.',
+        'Is it running, and the network up?',
+        UNREACHABLE
+      );
     }
     const text = await response.text();
     const answer = parsed(text);
@@ -116,31 +109,6 @@ export class Api {
     }
     throw problemOf(answer, response.status);
   }
-}
-
-/** What an answer other than a success says; a proxy in between may say something else than the server would. */
-export function problemOf(answer: unknown, status: number): ProblemError {
-  const { message, hint, code } = (answer ?? {}) as Partial<wire.Problem>;
-  if (typeof message === 'string' && message !== '') {
-    return new ProblemError(message, hint ?? '', code ?? 'error');
-  }
-  if (status === 404) {
-    return new ProblemError(
-      'This Jupyter server does not know jupyter-mlops.',
-      'Enable it where the server runs: jupyter server extension enable jupyter_mlops',
-      'missing'
-    );
-  }
-  const away = status >= 502 && status <= 504;
-  return new ProblemError(`The server answered with status ${status}.`, '', away ? UNREACHABLE : 'error');
-}
-
-/** Any error as one that can be shown. */
-export function asProblem(error: unknown): ProblemError {
-  if (error instanceof ProblemError) {
-    return error;
-  }
-  return new ProblemError(error instanceof Error ? error.message : String(error), '', 'error');
 }
 
 function parsed(text: string): unknown {

@@ -19,7 +19,8 @@ export function addCommands(app: JupyterFrontEnd, context: Context, chosenFile: 
   const { notebook, launch, trans } = context;
   const { commands } = app;
   const hasNotebook = () => notebook.path !== null;
-  const add = (id: string, options: Parameters<typeof commands.addCommand>[1]) => commands.addCommand(id, options);
+  const add = (id: string, options: Parameters<typeof commands.addCommand>[1]) =>
+    commands.addCommand(id, options);
 
   add(Commands.open, {
     label: trans.__('Show Runs Panel'),

@@ -44,10 +44,22 @@ export class ExecutedDrive implements Contents.IDrive {
     const time = new Date(0).toISOString();
     const model = { path: localPath, writable: false, created: time, last_modified: time, mimetype: '' };
     if (rest.length === 0) {
-      return { ...model, name: runId, type: 'directory', format: 'json', content: options?.content === false ? null : [] };
+      return {
+        ...model,
+        name: runId,
+        type: 'directory',
+        format: 'json',
+        content: options?.content === false ? null : []
+      };
     }
     const content = options?.content === false ? null : untrusted(await this._api.executedNotebook(runId));
-    return { ...model, name: rest.join('/'), type: 'notebook', format: content ? 'json' : null, content } as Contents.IModel;
+    return {
+      ...model,
+      name: rest.join('/'),
+      type: 'notebook',
+      format: content ? 'json' : null,
+      content
+    };
   }
 
   getDownloadUrl(): Promise<string> {
@@ -125,5 +137,7 @@ export function untrusted(notebook: NotebookContent): NotebookContent {
 }
 
 function refuse(): Promise<never> {
-  return Promise.reject(new Error('The executed notebook of a run can only be read; save a copy with File > Save As.'));
+  return Promise.reject(
+    new Error('The executed notebook of a run can only be read; save a copy with File > Save As.')
+  );
 }

@@ -90,8 +90,13 @@ export function edits(
 
 /** A bool whose values are all that it can be: with None, or without a known default, it takes three states. */
 function isSwitch(parameter: ParameterOut): boolean {
-  return parameter.type === 'bool' && !parameter.optional && parameter.choices.length === 0 && !parameter.required &&
-    parameter.default_source === '';
+  return (
+    parameter.type === 'bool' &&
+    !parameter.optional &&
+    parameter.choices.length === 0 &&
+    !parameter.required &&
+    parameter.default_source === ''
+  );
 }
 
 function choicesOf(parameter: ParameterOut): string[] {

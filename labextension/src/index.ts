@@ -88,7 +88,11 @@ const plugin: JupyterFrontEndPlugin<void> = {
         documents.openOrReveal(path);
       },
       compare: chosen => {
-        const widget = comparisonWidget(api, chosen.map(run => run.run_id), trans);
+        const widget = comparisonWidget(
+          api,
+          chosen.map(run => run.run_id),
+          trans
+        );
         const known = [...app.shell.widgets('main')].find(each => each.id === widget.id);
         if (known) {
           widget.dispose();
@@ -110,7 +114,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
     panel.changed.connect(watch);
 
     addCommands(app, context, () => {
-      const item = browsers?.tracker.currentWidget?.selectedItems().next().value;
+      const chosen = browsers?.tracker.currentWidget?.selectedItems();
+      const item = chosen ? [...chosen][0] : undefined;
       return item?.type === 'notebook' ? item.path : null;
     });
     for (const command of [Commands.open, Commands.choose, Commands.start, Commands.tag]) {
@@ -140,7 +145,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
         read();
         loaded.changed.connect(read);
       },
-      (error: unknown) => console.warn('jupyter-mlops: its settings cannot be read, the defaults are used.', error)
+      (error: unknown) =>
+        console.warn('jupyter-mlops: its settings cannot be read, the defaults are used.', error)
     );
 
     // Nothing is asked of the server before Lab stands: it is not what a person waits for at the start.

@@ -24,9 +24,15 @@ export function tellEnds(context: Context, told: () => Told): void {
       const message = trans.__('%1 failed: %2', nameOf(run), short(run.message));
       Notification.error(message, { actions: [show(run)], autoClose: false });
     } else if (wanted === 'all' && run.state === 'succeeded') {
-      Notification.success(trans.__('%1 succeeded.', nameOf(run)), { actions: [show(run)], autoClose: STAY });
+      Notification.success(trans.__('%1 succeeded.', nameOf(run)), {
+        actions: [show(run)],
+        autoClose: STAY
+      });
     } else if (wanted === 'all') {
-      Notification.info(trans.__('%1 was cancelled.', nameOf(run)), { actions: [show(run)], autoClose: STAY });
+      Notification.info(trans.__('%1 was cancelled.', nameOf(run)), {
+        actions: [show(run)],
+        autoClose: STAY
+      });
     }
   });
 }

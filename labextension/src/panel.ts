@@ -69,11 +69,7 @@ export class MLOpsPanel extends SidePanel {
     if (widget.isHidden) {
       this.accordion.expand(index);
     }
-    // After Lab has moved the focus to the panel.
-    requestAnimationFrame(() => {
-      const first = widget.node.querySelector<HTMLElement>('[data-mlops-first], button, select, input, [tabindex]');
-      first?.focus();
-    });
+    focusFirst(widget.node);
   }
 
   protected override onAfterShow(msg: Message): void {
@@ -87,8 +83,23 @@ export class MLOpsPanel extends SidePanel {
   }
 
   private get accordion(): AccordionPanel {
+    // Lab's panel, where no content of our own was given.
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
     return this.content as AccordionPanel;
   }
 
   private _changed = new Signal<this, void>(this);
+}
+
+/** After Lab has moved the focus to the panel, and React has drawn the section: that is some frames later. */
+function focusFirst(node: HTMLElement, frames = 60): void {
+  requestAnimationFrame(() => {
+    const first =
+      node.querySelector<HTMLElement>('[data-mlops-first]') ??
+      node.querySelector<HTMLElement>('button, select, input, [tabindex]');
+    first?.focus();
+    if ((!first || document.activeElement !== first) && frames > 0) {
+      focusFirst(node, frames - 1);
+    }
+  });
 }

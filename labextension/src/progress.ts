@@ -170,7 +170,8 @@ export class Progress {
     points.push({ step: event.step, value: parseMetric(event.value) });
     if (points.length > 2 * SERIES_POINTS) {
       // Every second point goes, so that a long curve keeps its whole course.
-      const kept = points.filter((_, index) => index % 2 === 0 || index === (points?.length ?? 0) - 1);
+      const last = points.length - 1;
+      const kept = points.filter((_, index) => index % 2 === 0 || index === last);
       points.splice(0, points.length, ...kept);
     }
   }

@@ -7,7 +7,7 @@ import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 import { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
-import { ProblemError } from './api';
+import { ProblemError } from './problem';
 import { Event } from './events';
 import { Problem, RunOut } from './wire';
 
@@ -148,7 +148,7 @@ export class EventSocket implements IDisposable {
     }
     if (message.problem) {
       this._followed.delete(message.run);
-      const { message: text, hint = '', code = 'error' } = message.problem;
+      const { message: text, hint, code } = message.problem;
       followed.follower.problem(new ProblemError(text, hint, code));
     } else if (message.ended) {
       this._followed.delete(message.run);

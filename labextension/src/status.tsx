@@ -12,7 +12,7 @@ export function statusWidget(context: Context): ReactWidget {
   return widget;
 }
 
-function RunningCount({ context }: { context: Context }): JSX.Element {
+function RunningCount({ context }: { context: Context }): React.JSX.Element {
   const { runs, trans } = context;
   useSignals(runs.changed);
   const text = trans._n('%1 run', '%1 runs', runs.running);

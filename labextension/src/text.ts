@@ -4,12 +4,10 @@
  */
 
 // Escape sequences of terminals (ECMA-48): CSI, OSC to its end, and the two-character ones.
-// eslint-disable-next-line no-control-regex
 const ESCAPES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b\n]*(?:\u0007|\u001b\\)?|[@-Z\\^_])/g;
 
 // Bidirectional controls (Unicode TR 36), line separators, invisible tags and lone surrogates.
 const UNSEEN =
-  // eslint-disable-next-line no-control-regex
   /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff\u{e0000}-\u{e007f}]/gu;
 
 /** Text without the sequences by which programs colour a terminal. */

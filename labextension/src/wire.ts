@@ -4,691 +4,691 @@
  */
 
 export interface paths {
-    '/mlops/capacity': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Which GPUs of the Kubernetes are free, who has the others, and what fits now. */
-        get: operations['read_capacity'];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+  '/mlops/capacity': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/compare': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Set runs side by side: parameters, metrics, and the curves of the metrics. */
-        get: operations['compare_runs'];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Which GPUs of the Kubernetes are free, who has the others, and what fits now. */
+    get: operations['read_capacity'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/compare': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/doctor': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Look whether everything that runs need is here. */
-        get: operations['run_doctor'];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Set runs side by side: parameters, metrics, and the curves of the metrics. */
+    get: operations['compare_runs'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/doctor': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/parameters': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Read the parameters of a notebook as it is saved. */
-        get: operations['read_parameters'];
-        put?: never;
-        /** Read the parameters of a notebook as it stands in the browser, saved or not. */
-        post: operations['parameters_of_content'];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Look whether everything that runs need is here. */
+    get: operations['run_doctor'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/parameters': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/profiles': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** List the resources on offer. */
-        get: operations['list_profiles'];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Read the parameters of a notebook as it is saved. */
+    get: operations['read_parameters'];
+    put?: never;
+    /** Read the parameters of a notebook as it stands in the browser, saved or not. */
+    post: operations['parameters_of_content'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/profiles': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/runs': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** List runs, newest first, a page at a time. */
-        get: operations['list_runs'];
-        put?: never;
-        /** Check a notebook with its parameters and run it; with `dry_run` only check it. */
-        post: operations['start_run'];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** List the resources on offer. */
+    get: operations['list_profiles'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/runs': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/runs/{run_id}': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Show a run: how it stands, what shipped, and how long its cells took last time. */
-        get: operations['get_run'];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** List runs, newest first, a page at a time. */
+    get: operations['list_runs'];
+    put?: never;
+    /** Check a notebook with its parameters and run it; with `dry_run` only check it. */
+    post: operations['start_run'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/runs/{run_id}': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/runs/{run_id}/cancel': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Ask a run to end; it may take a moment. */
-        post: operations['cancel_run'];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Show a run: how it stands, what shipped, and how long its cells took last time. */
+    get: operations['get_run'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/runs/{run_id}/cancel': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/runs/{run_id}/events': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Read what a run has told so far; to hear more of it as it comes, there is the websocket. */
-        get: operations['list_events'];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    get?: never;
+    put?: never;
+    /** Ask a run to end; it may take a moment. */
+    post: operations['cancel_run'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/runs/{run_id}/events': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/runs/{run_id}/notebook': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Read the executed notebook, as far as it got. */
-        get: operations['executed_notebook'];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Read what a run has told so far; to hear more of it as it comes, there is the websocket. */
+    get: operations['list_events'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/runs/{run_id}/notebook': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    '/mlops/runs/{run_id}/retry': {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Run the same snapshot with the same parameters again. */
-        post: operations['retry_run'];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
+    /** Read the executed notebook, as far as it got. */
+    get: operations['executed_notebook'];
+    put?: never;
+    post?: never;
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
+  '/mlops/runs/{run_id}/retry': {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
+    get?: never;
+    put?: never;
+    /** Run the same snapshot with the same parameters again. */
+    post: operations['retry_run'];
+    delete?: never;
+    options?: never;
+    head?: never;
+    patch?: never;
+    trace?: never;
+  };
 }
 export type webhooks = Record<string, never>;
 export interface components {
-    schemas: {
-        /**
-         * CheckOut
-         * @description One line of `doctor`.
-         */
-        CheckOut: {
-            /** Message */
-            message: string;
-            /** Name */
-            name: string;
-            /** Remedy */
-            remedy: string;
-            /**
-             * State
-             * @enum {string}
-             */
-            state: 'ok' | 'problem' | 'not known';
-        };
-        /**
-         * ComparedOut
-         * @description One run in a comparison: `history` is [step, value] by metric; what is not finite is text, see `wire`.
-         */
-        ComparedOut: {
-            /** Duration */
-            duration: number | null;
-            /** History */
-            history: {
-                [key: string]: [number, number | string][];
-            };
-            /** Metrics */
-            metrics: {
-                [key: string]: number | string;
-            };
-            /** Name */
-            name: string;
-            /** Params */
-            params: {
-                [key: string]: string;
-            };
-            /** Run Id */
-            run_id: string;
-            /** State */
-            state: string;
-        };
-        /**
-         * EventPage
-         * @description Events of a run.
-         *
-         *     Attributes:
-         *         events: In order; each is an object as in `events.jsonl`.
-         *         after: For `after` of the next request.
-         */
-        EventPage: {
-            /** After */
-            after: number;
-            /** Events */
-            events: {
-                [key: string]: unknown;
-            }[];
-        };
-        /**
-         * FailureCode
-         * @description Why a run ended other than well; each has its own sentence and remedy.
-         * @enum {string}
-         */
-        FailureCode:
-            | 'cell_failed'
-            | 'kernel_died'
-            | 'out_of_memory'
-            | 'cell_timeout'
-            | 'run_timeout'
-            | 'cancelled'
-            | 'kernel_missing'
-            | 'kernel_start'
-            | 'notebook_invalid'
-            | 'disk_full'
-            | 'mlflow_unreachable'
-            | 'worker_died'
-            | 'not_started'
-            | 'evicted'
-            | 'internal';
-        /**
-         * NewRun
-         * @description A run to start.
-         *
-         *     Attributes:
-         *         path: The notebook, in the server's contents.
-         *         content: Its JSON with edits that are not saved; null: as it is saved.
-         *         assignments: Parameters as text, typed by their declaration.
-         *         parameters: Parameters as values.
-         *         resources: On what.
-         *         name: The run's name; null: the notebook's.
-         *         experiment: MLflow experiment; null: the one that the notebook sets, else its name.
-         *         include: Globs of files to ship.
-         *         exclude: Globs of found files not to ship.
-         *         autolog: Call `mlflow.autolog()` before the first cell.
-         *         seed: Seed of the random generators.
-         *         run_timeout: Seconds for the run.
-         *         cell_timeout: Seconds for each cell.
-         *         tags: More MLflow tags.
-         *         run_key: What makes a repeated request the same run.
-         *         dry_run: Check everything and start nothing.
-         */
-        NewRun: {
-            /** Assignments */
-            assignments?: {
-                [key: string]: string;
-            };
-            /**
-             * Autolog
-             * @default false
-             */
-            autolog: boolean;
-            /**
-             * Cell Timeout
-             * @default null
-             */
-            cell_timeout: number | null;
-            /**
-             * Content
-             * @default null
-             */
-            content: {
-                [key: string]: unknown;
-            } | null;
-            /**
-             * Dry Run
-             * @default false
-             */
-            dry_run: boolean;
-            /** Exclude */
-            exclude?: string[];
-            /**
-             * Experiment
-             * @default null
-             */
-            experiment: string | null;
-            /** Include */
-            include?: string[];
-            /**
-             * Name
-             * @default null
-             */
-            name: string | null;
-            /** Parameters */
-            parameters?: {
-                [key: string]: unknown;
-            };
-            /** Path */
-            path: string;
-            /**
-             * @default {
-             *       "cpus": null,
-             *       "gpus": null,
-             *       "memory": null,
-             *       "profile": null,
-             *       "workers": null
-             *     }
-             */
-            resources: components['schemas']['Resources'];
-            /**
-             * Run Key
-             * @default null
-             */
-            run_key: string | null;
-            /**
-             * Run Timeout
-             * @default null
-             */
-            run_timeout: number | null;
-            /**
-             * Seed
-             * @default 0
-             */
-            seed: number;
-            /** Tags */
-            tags?: {
-                [key: string]: string;
-            };
-        };
-        /**
-         * NotebookContent
-         * @description A notebook as it stands in the browser.
-         *
-         *     Attributes:
-         *         path: In the server's contents; need not be saved.
-         *         content: The notebook's JSON (nbformat 4).
-         */
-        NotebookContent: {
-            /** Content */
-            content: {
-                [key: string]: unknown;
-            };
-            /** Path */
-            path: string;
-        };
-        /**
-         * ParameterOut
-         * @description One parameter as the notebook declares it.
-         *
-         *     Attributes:
-         *         name: The variable.
-         *         type: What values it takes.
-         *         type_name: The type for people.
-         *         optional: Whether null is a value of it.
-         *         choices: The only values, or empty.
-         *         default: The default where JSON can say it.
-         *         default_source: The default as source text where it is more than a literal.
-         *         required: A run must set it.
-         *         help: The comment behind the assignment.
-         */
-        ParameterOut: {
-            /** Choices */
-            choices: unknown[];
-            /** Default */
-            default: unknown;
-            /** Default Source */
-            default_source: string;
-            /** Help */
-            help: string;
-            /** Name */
-            name: string;
-            /** Optional */
-            optional: boolean;
-            /** Required */
-            required: boolean;
-            type: components['schemas']['ParameterType'];
-            /** Type Name */
-            type_name: string;
-        };
-        /**
-         * ParameterType
-         * @description What values a parameter takes; `any` takes all that JSON can say.
-         * @enum {string}
-         */
-        ParameterType: 'bool' | 'int' | 'float' | 'str' | 'list' | 'dict' | 'any';
-        /**
-         * Parameters
-         * @description The parameters of a notebook.
-         *
-         *     Attributes:
-         *         cell: Position of the cell that declares them, from 0; null: no cell is tagged.
-         *         any_name: Whether the notebook takes names that it does not declare.
-         *         parameters: In the order of the cell.
-         */
-        Parameters: {
-            /** Any Name */
-            any_name: boolean;
-            /** Cell */
-            cell: number | null;
-            /** Parameters */
-            parameters: components['schemas']['ParameterOut'][];
-        };
-        /**
-         * Problem
-         * @description What every answer other than a success holds.
-         *
-         *     Attributes:
-         *         message: One sentence for the person.
-         *         hint: The next step; empty when there is none.
-         *         code: The same for machines.
-         */
-        Problem: {
-            /**
-             * Code
-             * @default error
-             */
-            code: string;
-            /**
-             * Hint
-             * @default
-             */
-            hint: string;
-            /** Message */
-            message: string;
-        };
-        /**
-         * ProfileOut
-         * @description Resources on offer; the other fields are those of a profile (see the settings).
-         *
-         *     Attributes:
-         *         is_default: Whether a run that names none gets it.
-         */
-        ProfileOut: {
-            /** Cpus */
-            cpus: number | null;
-            /** Description */
-            description: string;
-            /** Gpus */
-            gpus: number | null;
-            /** Is Default */
-            is_default: boolean;
-            /** Memory */
-            memory: number | null;
-            /** Name */
-            name: string;
-            /** Namespace */
-            namespace: string | null;
-            /** Pods */
-            pods: number;
-            /** Queue */
-            queue: string | null;
-            /** Runner */
-            runner: string;
-            /** Workers */
-            workers: number | null;
-        };
-        /**
-         * Resources
-         * @description A profile and what is changed of it; what is left out is the profile's.
-         *
-         *     Attributes:
-         *         profile: Its name; null: the default one.
-         *         gpus: GPUs for the whole run.
-         *         cpus: CPU cores for the whole run.
-         *         memory: Memory for the whole run, like `4Gi`, or bytes.
-         *         workers: Dask workers.
-         */
-        Resources: {
-            /**
-             * Cpus
-             * @default null
-             */
-            cpus: number | null;
-            /**
-             * Gpus
-             * @default null
-             */
-            gpus: number | null;
-            /**
-             * Memory
-             * @default null
-             */
-            memory: string | number | null;
-            /**
-             * Profile
-             * @default null
-             */
-            profile: string | null;
-            /**
-             * Workers
-             * @default null
-             */
-            workers: number | null;
-        };
-        /**
-         * RetryRun
-         * @description A run to repeat.
-         *
-         *     Attributes:
-         *         resources: Other resources; null: the same.
-         */
-        RetryRun: {
-            /** @default null */
-            resources: components['schemas']['Resources'] | null;
-        };
-        /**
-         * RunDetails
-         * @description A run with what does not change any more.
-         *
-         *     Attributes:
-         *         run: How it stands.
-         *         files: What shipped, by path in the snapshot; empty where the snapshot is gone.
-         *         expected: Seconds that each cell took last time, by the digest of its source.
-         *         mlflow_url: Where a browser shows it, or null.
-         *         has_notebook: Whether the executed notebook is there.
-         */
-        RunDetails: {
-            /** Expected */
-            expected: {
-                [key: string]: number;
-            };
-            /** Files */
-            files: string[];
-            /** Has Notebook */
-            has_notebook: boolean;
-            /** Mlflow Url */
-            mlflow_url: string | null;
-            run: components['schemas']['RunOut'];
-        };
-        /**
-         * RunOut
-         * @description A run as it stands.
-         *
-         *     Attributes:
-         *         run_id: Its id, which every path takes.
-         *         name: For people.
-         *         path: The notebook in the server's contents; null: it is not among them.
-         *         source: The notebook's file.
-         *         snapshot_id: The content address of what it runs.
-         *         profile: The resources.
-         *         runner: Where it is executed.
-         *         owner: Who started it.
-         *         experiment: The MLflow experiment.
-         *         mlflow_run_id: The run in MLflow; null: it is not made yet.
-         *         parameters: Those that were set.
-         *         state: How it stands.
-         *         code: Why it did not succeed, for programs.
-         *         message: The same for the person.
-         *         retry_of: The run that it repeats.
-         *         create_time: When it was accepted.
-         *         start_time: When its first cell began to be prepared.
-         *         end_time: When it ended.
-         *         duration: Seconds from start to end, or until now.
-         */
-        RunOut: {
-            code: components['schemas']['FailureCode'] | null;
-            /**
-             * Create Time
-             * Format: date-time
-             */
-            create_time: string;
-            /** Duration */
-            duration: number | null;
-            /** End Time */
-            end_time: string | null;
-            /** Experiment */
-            experiment: string;
-            /** Message */
-            message: string;
-            /** Mlflow Run Id */
-            mlflow_run_id: string | null;
-            /** Name */
-            name: string;
-            /** Owner */
-            owner: string;
-            /** Parameters */
-            parameters: {
-                [key: string]: unknown;
-            };
-            /** Path */
-            path: string | null;
-            /** Profile */
-            profile: string;
-            /** Retry Of */
-            retry_of: string | null;
-            /** Run Id */
-            run_id: string;
-            /** Runner */
-            runner: string;
-            /** Snapshot Id */
-            snapshot_id: string;
-            /** Source */
-            source: string;
-            /** Start Time */
-            start_time: string | null;
-            state: components['schemas']['RunState'];
-        };
-        /**
-         * RunPage
-         * @description A page of runs.
-         *
-         *     Attributes:
-         *         runs: Newest first.
-         *         next_before: For `before` of the next page; null: there is none.
-         */
-        RunPage: {
-            /** Next Before */
-            next_before: string | null;
-            /** Runs */
-            runs: components['schemas']['RunOut'][];
-        };
-        /**
-         * RunState
-         * @description How a run stands.
-         * @enum {string}
-         */
-        RunState: 'pending' | 'running' | 'succeeded' | 'failed' | 'cancelled';
-        /**
-         * Submitted
-         * @description What became of a request for a run.
-         *
-         *     Attributes:
-         *         run: The run, or null after a dry run.
-         *         files: What ships, by path in the snapshot.
-         *         size: Bytes of all files.
-         *         notices: Sentences that the person should read.
-         */
-        Submitted: {
-            /** Files */
-            files: string[];
-            /** Notices */
-            notices: string[];
-            run: components['schemas']['RunOut'] | null;
-            /** Size */
-            size: number;
-        };
+  schemas: {
+    /**
+     * CheckOut
+     * @description One line of `doctor`.
+     */
+    CheckOut: {
+      /** Message */
+      message: string;
+      /** Name */
+      name: string;
+      /** Remedy */
+      remedy: string;
+      /**
+       * State
+       * @enum {string}
+       */
+      state: 'ok' | 'problem' | 'not known';
     };
-    responses: never;
-    parameters: never;
-    requestBodies: never;
-    headers: never;
-    pathItems: never;
+    /**
+     * ComparedOut
+     * @description One run in a comparison: `history` is [step, value] by metric; what is not finite is text, see `wire`.
+     */
+    ComparedOut: {
+      /** Duration */
+      duration: number | null;
+      /** History */
+      history: {
+        [key: string]: [number, number | string][];
+      };
+      /** Metrics */
+      metrics: {
+        [key: string]: number | string;
+      };
+      /** Name */
+      name: string;
+      /** Params */
+      params: {
+        [key: string]: string;
+      };
+      /** Run Id */
+      run_id: string;
+      /** State */
+      state: string;
+    };
+    /**
+     * EventPage
+     * @description Events of a run.
+     *
+     *     Attributes:
+     *         events: In order; each is an object as in `events.jsonl`.
+     *         after: For `after` of the next request.
+     */
+    EventPage: {
+      /** After */
+      after: number;
+      /** Events */
+      events: {
+        [key: string]: unknown;
+      }[];
+    };
+    /**
+     * FailureCode
+     * @description Why a run ended other than well; each has its own sentence and remedy.
+     * @enum {string}
+     */
+    FailureCode:
+      | 'cell_failed'
+      | 'kernel_died'
+      | 'out_of_memory'
+      | 'cell_timeout'
+      | 'run_timeout'
+      | 'cancelled'
+      | 'kernel_missing'
+      | 'kernel_start'
+      | 'notebook_invalid'
+      | 'disk_full'
+      | 'mlflow_unreachable'
+      | 'worker_died'
+      | 'not_started'
+      | 'evicted'
+      | 'internal';
+    /**
+     * NewRun
+     * @description A run to start.
+     *
+     *     Attributes:
+     *         path: The notebook, in the server's contents.
+     *         content: Its JSON with edits that are not saved; null: as it is saved.
+     *         assignments: Parameters as text, typed by their declaration.
+     *         parameters: Parameters as values.
+     *         resources: On what.
+     *         name: The run's name; null: the notebook's.
+     *         experiment: MLflow experiment; null: the one that the notebook sets, else its name.
+     *         include: Globs of files to ship.
+     *         exclude: Globs of found files not to ship.
+     *         autolog: Call `mlflow.autolog()` before the first cell.
+     *         seed: Seed of the random generators.
+     *         run_timeout: Seconds for the run.
+     *         cell_timeout: Seconds for each cell.
+     *         tags: More MLflow tags.
+     *         run_key: What makes a repeated request the same run.
+     *         dry_run: Check everything and start nothing.
+     */
+    NewRun: {
+      /** Assignments */
+      assignments?: {
+        [key: string]: string;
+      };
+      /**
+       * Autolog
+       * @default false
+       */
+      autolog: boolean;
+      /**
+       * Cell Timeout
+       * @default null
+       */
+      cell_timeout: number | null;
+      /**
+       * Content
+       * @default null
+       */
+      content: {
+        [key: string]: unknown;
+      } | null;
+      /**
+       * Dry Run
+       * @default false
+       */
+      dry_run: boolean;
+      /** Exclude */
+      exclude?: string[];
+      /**
+       * Experiment
+       * @default null
+       */
+      experiment: string | null;
+      /** Include */
+      include?: string[];
+      /**
+       * Name
+       * @default null
+       */
+      name: string | null;
+      /** Parameters */
+      parameters?: {
+        [key: string]: unknown;
+      };
+      /** Path */
+      path: string;
+      /**
+       * @default {
+       *       "cpus": null,
+       *       "gpus": null,
+       *       "memory": null,
+       *       "profile": null,
+       *       "workers": null
+       *     }
+       */
+      resources: components['schemas']['Resources'];
+      /**
+       * Run Key
+       * @default null
+       */
+      run_key: string | null;
+      /**
+       * Run Timeout
+       * @default null
+       */
+      run_timeout: number | null;
+      /**
+       * Seed
+       * @default 0
+       */
+      seed: number;
+      /** Tags */
+      tags?: {
+        [key: string]: string;
+      };
+    };
+    /**
+     * NotebookContent
+     * @description A notebook as it stands in the browser.
+     *
+     *     Attributes:
+     *         path: In the server's contents; need not be saved.
+     *         content: The notebook's JSON (nbformat 4).
+     */
+    NotebookContent: {
+      /** Content */
+      content: {
+        [key: string]: unknown;
+      };
+      /** Path */
+      path: string;
+    };
+    /**
+     * ParameterOut
+     * @description One parameter as the notebook declares it.
+     *
+     *     Attributes:
+     *         name: The variable.
+     *         type: What values it takes.
+     *         type_name: The type for people.
+     *         optional: Whether null is a value of it.
+     *         choices: The only values, or empty.
+     *         default: The default where JSON can say it.
+     *         default_source: The default as source text where it is more than a literal.
+     *         required: A run must set it.
+     *         help: The comment behind the assignment.
+     */
+    ParameterOut: {
+      /** Choices */
+      choices: unknown[];
+      /** Default */
+      default: unknown;
+      /** Default Source */
+      default_source: string;
+      /** Help */
+      help: string;
+      /** Name */
+      name: string;
+      /** Optional */
+      optional: boolean;
+      /** Required */
+      required: boolean;
+      type: components['schemas']['ParameterType'];
+      /** Type Name */
+      type_name: string;
+    };
+    /**
+     * ParameterType
+     * @description What values a parameter takes; `any` takes all that JSON can say.
+     * @enum {string}
+     */
+    ParameterType: 'bool' | 'int' | 'float' | 'str' | 'list' | 'dict' | 'any';
+    /**
+     * Parameters
+     * @description The parameters of a notebook.
+     *
+     *     Attributes:
+     *         cell: Position of the cell that declares them, from 0; null: no cell is tagged.
+     *         any_name: Whether the notebook takes names that it does not declare.
+     *         parameters: In the order of the cell.
+     */
+    Parameters: {
+      /** Any Name */
+      any_name: boolean;
+      /** Cell */
+      cell: number | null;
+      /** Parameters */
+      parameters: components['schemas']['ParameterOut'][];
+    };
+    /**
+     * Problem
+     * @description What every answer other than a success holds.
+     *
+     *     Attributes:
+     *         message: One sentence for the person.
+     *         hint: The next step; empty when there is none.
+     *         code: The same for machines.
+     */
+    Problem: {
+      /**
+       * Code
+       * @default error
+       */
+      code: string;
+      /**
+       * Hint
+       * @default
+       */
+      hint: string;
+      /** Message */
+      message: string;
+    };
+    /**
+     * ProfileOut
+     * @description Resources on offer; the other fields are those of a profile (see the settings).
+     *
+     *     Attributes:
+     *         is_default: Whether a run that names none gets it.
+     */
+    ProfileOut: {
+      /** Cpus */
+      cpus: number | null;
+      /** Description */
+      description: string;
+      /** Gpus */
+      gpus: number | null;
+      /** Is Default */
+      is_default: boolean;
+      /** Memory */
+      memory: number | null;
+      /** Name */
+      name: string;
+      /** Namespace */
+      namespace: string | null;
+      /** Pods */
+      pods: number;
+      /** Queue */
+      queue: string | null;
+      /** Runner */
+      runner: string;
+      /** Workers */
+      workers: number | null;
+    };
+    /**
+     * Resources
+     * @description A profile and what is changed of it; what is left out is the profile's.
+     *
+     *     Attributes:
+     *         profile: Its name; null: the default one.
+     *         gpus: GPUs for the whole run.
+     *         cpus: CPU cores for the whole run.
+     *         memory: Memory for the whole run, like `4Gi`, or bytes.
+     *         workers: Dask workers.
+     */
+    Resources: {
+      /**
+       * Cpus
+       * @default null
+       */
+      cpus: number | null;
+      /**
+       * Gpus
+       * @default null
+       */
+      gpus: number | null;
+      /**
+       * Memory
+       * @default null
+       */
+      memory: string | number | null;
+      /**
+       * Profile
+       * @default null
+       */
+      profile: string | null;
+      /**
+       * Workers
+       * @default null
+       */
+      workers: number | null;
+    };
+    /**
+     * RetryRun
+     * @description A run to repeat.
+     *
+     *     Attributes:
+     *         resources: Other resources; null: the same.
+     */
+    RetryRun: {
+      /** @default null */
+      resources: components['schemas']['Resources'] | null;
+    };
+    /**
+     * RunDetails
+     * @description A run with what does not change any more.
+     *
+     *     Attributes:
+     *         run: How it stands.
+     *         files: What shipped, by path in the snapshot; empty where the snapshot is gone.
+     *         expected: Seconds that each cell took last time, by the digest of its source.
+     *         mlflow_url: Where a browser shows it, or null.
+     *         has_notebook: Whether the executed notebook is there.
+     */
+    RunDetails: {
+      /** Expected */
+      expected: {
+        [key: string]: number;
+      };
+      /** Files */
+      files: string[];
+      /** Has Notebook */
+      has_notebook: boolean;
+      /** Mlflow Url */
+      mlflow_url: string | null;
+      run: components['schemas']['RunOut'];
+    };
+    /**
+     * RunOut
+     * @description A run as it stands.
+     *
+     *     Attributes:
+     *         run_id: Its id, which every path takes.
+     *         name: For people.
+     *         path: The notebook in the server's contents; null: it is not among them.
+     *         source: The notebook's file.
+     *         snapshot_id: The content address of what it runs.
+     *         profile: The resources.
+     *         runner: Where it is executed.
+     *         owner: Who started it.
+     *         experiment: The MLflow experiment.
+     *         mlflow_run_id: The run in MLflow; null: it is not made yet.
+     *         parameters: Those that were set.
+     *         state: How it stands.
+     *         code: Why it did not succeed, for programs.
+     *         message: The same for the person.
+     *         retry_of: The run that it repeats.
+     *         create_time: When it was accepted.
+     *         start_time: When its first cell began to be prepared.
+     *         end_time: When it ended.
+     *         duration: Seconds from start to end, or until now.
+     */
+    RunOut: {
+      code: components['schemas']['FailureCode'] | null;
+      /**
+       * Create Time
+       * Format: date-time
+       */
+      create_time: string;
+      /** Duration */
+      duration: number | null;
+      /** End Time */
+      end_time: string | null;
+      /** Experiment */
+      experiment: string;
+      /** Message */
+      message: string;
+      /** Mlflow Run Id */
+      mlflow_run_id: string | null;
+      /** Name */
+      name: string;
+      /** Owner */
+      owner: string;
+      /** Parameters */
+      parameters: {
+        [key: string]: unknown;
+      };
+      /** Path */
+      path: string | null;
+      /** Profile */
+      profile: string;
+      /** Retry Of */
+      retry_of: string | null;
+      /** Run Id */
+      run_id: string;
+      /** Runner */
+      runner: string;
+      /** Snapshot Id */
+      snapshot_id: string;
+      /** Source */
+      source: string;
+      /** Start Time */
+      start_time: string | null;
+      state: components['schemas']['RunState'];
+    };
+    /**
+     * RunPage
+     * @description A page of runs.
+     *
+     *     Attributes:
+     *         runs: Newest first.
+     *         next_before: For `before` of the next page; null: there is none.
+     */
+    RunPage: {
+      /** Next Before */
+      next_before: string | null;
+      /** Runs */
+      runs: components['schemas']['RunOut'][];
+    };
+    /**
+     * RunState
+     * @description How a run stands.
+     * @enum {string}
+     */
+    RunState: 'pending' | 'running' | 'succeeded' | 'failed' | 'cancelled';
+    /**
+     * Submitted
+     * @description What became of a request for a run.
+     *
+     *     Attributes:
+     *         run: The run, or null after a dry run.
+     *         files: What ships, by path in the snapshot.
+     *         size: Bytes of all files.
+     *         notices: Sentences that the person should read.
+     */
+    Submitted: {
+      /** Files */
+      files: string[];
+      /** Notices */
+      notices: string[];
+      run: components['schemas']['RunOut'] | null;
+      /** Size */
+      size: number;
+    };
+  };
+  responses: never;
+  parameters: never;
+  requestBodies: never;
+  headers: never;
+  pathItems: never;
 }
 export type CheckOut = components['schemas']['CheckOut'];
 export type ComparedOut = components['schemas']['ComparedOut'];
@@ -710,1127 +710,1127 @@ export type RunState = components['schemas']['RunState'];
 export type Submitted = components['schemas']['Submitted'];
 export type $defs = Record<string, never>;
 export interface operations {
-    read_capacity: {
-        parameters: {
-            query?: {
-                profile?: string | null;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': {
-                        [key: string]: unknown;
-                    };
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-        };
+  read_capacity: {
+    parameters: {
+      query?: {
+        profile?: string | null;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    compare_runs: {
-        parameters: {
-            query: {
-                runs: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['ComparedOut'][];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
+        content: {
+          'application/json': {
+            [key: string]: unknown;
+          };
         };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
     };
-    run_doctor: {
-        parameters: {
-            query?: {
-                profile?: string | null;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['CheckOut'][];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-        };
+  };
+  compare_runs: {
+    parameters: {
+      query: {
+        runs: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    read_parameters: {
-        parameters: {
-            query: {
-                path: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Parameters'];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
+        content: {
+          'application/json': components['schemas']['ComparedOut'][];
         };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
     };
-    parameters_of_content: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody: {
-            content: {
-                'application/json': components['schemas']['NotebookContent'];
-            };
-        };
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Parameters'];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-        };
+  };
+  run_doctor: {
+    parameters: {
+      query?: {
+        profile?: string | null;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    list_profiles: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['ProfileOut'][];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
+        content: {
+          'application/json': components['schemas']['CheckOut'][];
         };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
     };
-    list_runs: {
-        parameters: {
-            query?: {
-                state?: components['schemas']['RunState'] | null;
-                path?: string | null;
-                owner?: string | null;
-                name?: string | null;
-                before?: string | null;
-                limit?: number;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['RunPage'];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-        };
+  };
+  read_parameters: {
+    parameters: {
+      query: {
+        path: string;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    start_run: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                'application/json': components['schemas']['NewRun'];
-            };
+        content: {
+          'application/json': components['schemas']['Parameters'];
         };
-        responses: {
-            /** @description Done. */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Submitted'];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
         };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
     };
-    get_run: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                run_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['RunDetails'];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-        };
+  };
+  parameters_of_content: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    cancel_run: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                run_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            202: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['RunOut'];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-        };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['NotebookContent'];
+      };
     };
-    list_events: {
-        parameters: {
-            query?: {
-                after?: number;
-                limit?: number;
-            };
-            header?: never;
-            path: {
-                run_id: string;
-            };
-            cookie?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['EventPage'];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
+        content: {
+          'application/json': components['schemas']['Parameters'];
         };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
     };
-    executed_notebook: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                run_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Done. */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': {
-                        [key: string]: unknown;
-                    };
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-        };
+  };
+  list_profiles: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
     };
-    retry_run: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                run_id: string;
-            };
-            cookie?: never;
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
         };
-        requestBody: {
-            content: {
-                'application/json': components['schemas']['RetryRun'];
-            };
+        content: {
+          'application/json': components['schemas']['ProfileOut'][];
         };
-        responses: {
-            /** @description Done. */
-            201: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['RunOut'];
-                };
-            };
-            /** @description What was asked cannot be done as asked; nothing was created. */
-            400: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description Not logged in, without the XSRF token, or not allowed. */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description It has ended already. */
-            409: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description A setting of the server is wrong, or the server failed. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
-            /** @description The disk is full. */
-            507: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    'application/json': components['schemas']['Problem'];
-                };
-            };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
         };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
     };
+  };
+  list_runs: {
+    parameters: {
+      query?: {
+        state?: components['schemas']['RunState'] | null;
+        path?: string | null;
+        owner?: string | null;
+        name?: string | null;
+        before?: string | null;
+        limit?: number;
+      };
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['RunPage'];
+        };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+    };
+  };
+  start_run: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path?: never;
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['NewRun'];
+      };
+    };
+    responses: {
+      /** @description Done. */
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Submitted'];
+        };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+    };
+  };
+  get_run: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        run_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['RunDetails'];
+        };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+    };
+  };
+  cancel_run: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        run_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      202: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['RunOut'];
+        };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+    };
+  };
+  list_events: {
+    parameters: {
+      query?: {
+        after?: number;
+        limit?: number;
+      };
+      header?: never;
+      path: {
+        run_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['EventPage'];
+        };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+    };
+  };
+  executed_notebook: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        run_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody?: never;
+    responses: {
+      /** @description Done. */
+      200: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': {
+            [key: string]: unknown;
+          };
+        };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+    };
+  };
+  retry_run: {
+    parameters: {
+      query?: never;
+      header?: never;
+      path: {
+        run_id: string;
+      };
+      cookie?: never;
+    };
+    requestBody: {
+      content: {
+        'application/json': components['schemas']['RetryRun'];
+      };
+    };
+    responses: {
+      /** @description Done. */
+      201: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['RunOut'];
+        };
+      };
+      /** @description What was asked cannot be done as asked; nothing was created. */
+      400: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description Not logged in, without the XSRF token, or not allowed. */
+      403: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description There is no such thing. */
+      404: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description It has ended already. */
+      409: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description A setting of the server is wrong, or the server failed. */
+      500: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description MLflow, Kubernetes or the store does not answer; the same request may do later. */
+      503: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+      /** @description The disk is full. */
+      507: {
+        headers: {
+          [name: string]: unknown;
+        };
+        content: {
+          'application/json': components['schemas']['Problem'];
+        };
+      };
+    };
+  };
 }

@@ -14,6 +14,15 @@ describe('a curve', () => {
   });
 
   it('goes up where the value does', () => {
-    expect(strokes([{ step: 0, value: 0 }, { step: 1, value: 1 }], 100, 50)).toEqual(['M2.0 48.0L98.0 2.0']);
+    expect(
+      strokes(
+        [
+          { step: 0, value: 0 },
+          { step: 1, value: 1 }
+        ],
+        100,
+        50
+      )
+    ).toEqual(['M2.0 48.0L98.0 2.0']);
   });
 });

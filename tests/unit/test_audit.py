@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from jupyter_mlops.audit import Auditor
 from jupyter_mlops.config import MLOps
 from jupyter_mlops.errors import StoreError
 from jupyter_mlops.profile import Profile
 from jupyter_mlops.runs import Runs
+from tests.unit.store.cases import spec
 
 
 def test_an_entry_names_the_person_the_place_and_masks_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +35,8 @@ def test_an_entry_names_the_person_the_place_and_masks_secrets(monkeypatch: pyte
 class NoRunner:
     """Takes a run and does nothing with it."""
 
-    def __init__(self, config: MLOps) -> None: ...
+    def __init__(self, config: MLOps) -> None:
+        self.files = config.run_dir
 
     def check(self, spec: object) -> None: ...
 
@@ -53,10 +54,10 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Runs:
     return Runs(front="terminal")
 
 
-def test_what_is_done_with_runs_is_in_the_log(runs: Runs, make_notebook: Callable[..., Path]) -> None:
+def test_what_is_done_with_runs_is_in_the_log(runs: Runs) -> None:
     profile = Profile(name="gpu", env_from_secrets=("mlflow-login",))
-    record = runs.submit(runs.prepare(make_notebook("1"), profile=profile, run_key="k"))
-    runs.submit(runs.prepare(make_notebook("1"), run_key="k"))
+    record = runs.submit_spec(spec(profile=profile, run_key="k"))
+    assert runs.submit_spec(spec(profile=profile, run_key="k")).run_id == record.run_id
     again = runs.retry(record.run_id)
     runs.cancel(again.run_id)
     log = runs.audit.log(runs.store)
@@ -68,15 +69,11 @@ def test_what_is_done_with_runs_is_in_the_log(runs: Runs, make_notebook: Callabl
     assert (cancelled.action, cancelled.object, cancelled.front) == ("run.cancel", f"run {again.run_id}", "terminal")
 
 
-def test_no_run_starts_without_its_entry(
-    runs: Runs, make_notebook: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from sqlalchemy import text
-
-    prepared = runs.prepare(make_notebook("1"))
+def test_no_run_starts_without_its_entry(runs: Runs) -> None:
+    refused = spec()
     with runs.store.writing() as session:
         session.execute(text("CREATE TRIGGER broken BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no'); END"))
     with pytest.raises(StoreError):
-        runs.submit(prepared)
+        runs.submit_spec(refused)
     assert runs.store.runs() == []
-    assert not runs.config.run_dir(prepared.spec.run_id).exists()
+    assert not runs.config.run_dir(refused.run_id).exists()

@@ -10,7 +10,13 @@ import { stateWord } from './words';
 
 const MOST = 200;
 
-export function CellList({ progress, trans }: { progress: Progress; trans: TranslationBundle }): JSX.Element {
+export function CellList({
+  progress,
+  trans
+}: {
+  progress: Progress;
+  trans: TranslationBundle;
+}): React.JSX.Element {
   const now = useClock(progress.current !== null);
   const cells = [...progress.cells.values()].sort((a, b) => a.index - b.index);
   const left = cells.length - MOST;
@@ -33,7 +39,7 @@ interface CellRowProps {
   trans: TranslationBundle;
 }
 
-function CellRow({ cell, progress, now, trans }: CellRowProps): JSX.Element {
+function CellRow({ cell, progress, now, trans }: CellRowProps): React.JSX.Element {
   // A run that was ended from outside leaves its last cell without an end.
   const state = cell.state === 'running' && progress.end ? 'cancelled' : cell.state;
   const icon = stateIcons[state];

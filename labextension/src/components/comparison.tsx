@@ -4,17 +4,22 @@ import { MainAreaWidget } from '@jupyterlab/apputils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import { ReactWidget } from '@jupyterlab/ui-components';
 import * as React from 'react';
-import { Api, asProblem, ProblemError } from '../api';
+import { Api } from '../api';
+import { asProblem, ProblemError } from '../problem';
 import { mlopsIcon } from '../icons';
+import { strokes } from '../strokes';
 import { formatDuration, formatMetric, parseMetric, printable } from '../text';
 import { ComparedOut, RunState } from '../wire';
-import { strokes } from './curve';
 import { ProblemView, StateMark } from './marks';
 
 const WIDTH = 320;
 const HEIGHT = 120;
 
-export function comparisonWidget(api: Api, runIds: readonly string[], trans: TranslationBundle): MainAreaWidget {
+export function comparisonWidget(
+  api: Api,
+  runIds: readonly string[],
+  trans: TranslationBundle
+): MainAreaWidget {
   const content = ReactWidget.create(<Comparison api={api} runIds={runIds} trans={trans} />);
   content.addClass('jp-mlops-comparison');
   const widget = new MainAreaWidget({ content });
@@ -31,7 +36,7 @@ interface ComparisonProps {
   trans: TranslationBundle;
 }
 
-function Comparison({ api, runIds, trans }: ComparisonProps): JSX.Element {
+function Comparison({ api, runIds, trans }: ComparisonProps): React.JSX.Element {
   const [runs, setRuns] = React.useState<ComparedOut[] | null>(null);
   const [problem, setProblem] = React.useState<ProblemError | null>(null);
   const [onlyDifferent, setOnlyDifferent] = React.useState(false);
@@ -94,10 +99,24 @@ function Comparison({ api, runIds, trans }: ComparisonProps): JSX.Element {
             ))}
           </tr>
         </tbody>
-        <Rows title={trans.__('Parameters')} rows={shown(rowsOf(runs.map(run => run.params), String))} trans={trans} />
+        <Rows
+          title={trans.__('Parameters')}
+          rows={shown(
+            rowsOf(
+              runs.map(run => run.params),
+              String
+            )
+          )}
+          trans={trans}
+        />
         <Rows
           title={trans.__('Metrics')}
-          rows={shown(rowsOf(runs.map(run => run.metrics), value => formatMetric(parseMetric(value))))}
+          rows={shown(
+            rowsOf(
+              runs.map(run => run.metrics),
+              value => formatMetric(parseMetric(value))
+            )
+          )}
           trans={trans}
         />
       </table>
@@ -128,7 +147,15 @@ function keysOf(records: readonly Record<string, unknown>[]): string[] {
   return [...new Set(records.flatMap(record => Object.keys(record)))];
 }
 
-function Rows({ title, rows, trans }: { title: string; rows: TableRow[]; trans: TranslationBundle }): JSX.Element | null {
+function Rows({
+  title,
+  rows,
+  trans
+}: {
+  title: string;
+  rows: TableRow[];
+  trans: TranslationBundle;
+}): React.JSX.Element | null {
   if (rows.length === 0) {
     return null;
   }
@@ -161,13 +188,16 @@ interface OverlayProps {
 }
 
 /** The curves of one metric over the same axes. */
-function Overlay({ name, runs, trans }: OverlayProps): JSX.Element {
+function Overlay({ name, runs, trans }: OverlayProps): React.JSX.Element {
   const series = runs.map(run =>
     (run.history[name] ?? []).map(([step, value]) => ({ step, value: parseMetric(value) }))
   );
   const all = series.flat().filter(point => Number.isFinite(point.value));
   const corners = [
-    { step: Math.min(...all.map(point => point.step)), value: Math.min(...all.map(point => point.value)) },
+    {
+      step: Math.min(...all.map(point => point.step)),
+      value: Math.min(...all.map(point => point.value))
+    },
     { step: Math.max(...all.map(point => point.step)), value: Math.max(...all.map(point => point.value)) }
   ];
   const said = runs.map((run, index) => {
@@ -185,7 +215,12 @@ function Overlay({ name, runs, trans }: OverlayProps): JSX.Element {
       >
         {series.map((points, index) =>
           strokes(points, WIDTH, HEIGHT, corners).map((path, part) => (
-            <path key={`${index}-${part}`} className={`jp-mod-${index}`} d={path} vectorEffect="non-scaling-stroke" />
+            <path
+              key={`${index}-${part}`}
+              className={`jp-mod-${index}`}
+              d={path}
+              vectorEffect="non-scaling-stroke"
+            />
           ))
         )}
       </svg>

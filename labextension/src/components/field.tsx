@@ -7,7 +7,7 @@ import type { FieldTemplateProps, ObjectFieldTemplateProps } from '@rjsf/utils';
 import { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 
-function Field(props: FieldTemplateProps): JSX.Element {
+function Field(props: FieldTemplateProps): React.JSX.Element {
   const { id, label, required, displayLabel, rawDescription, rawErrors, children, schema, uiSchema } = props;
   const { trans } = props.formContext as { trans: TranslationBundle };
   if (schema.type === 'object') {
@@ -30,13 +30,15 @@ function Field(props: FieldTemplateProps): JSX.Element {
       )}
       <div className="jp-inputFieldWrapper">{children}</div>
       <div id={`${id}__error`} className="jp-mlops-fieldError" aria-live="polite">
-        {rawErrors?.map((error, index) => <p key={index}>{error}</p>)}
+        {rawErrors?.map((error, index) => (
+          <p key={index}>{error}</p>
+        ))}
       </div>
     </div>
   );
 }
 
-function Fields({ properties }: ObjectFieldTemplateProps): JSX.Element {
+function Fields({ properties }: ObjectFieldTemplateProps): React.JSX.Element {
   return <>{properties.map(property => property.content)}</>;
 }
 

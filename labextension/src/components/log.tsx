@@ -4,7 +4,7 @@ import { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
 import { LogTail } from '../log';
 
-export function LogView({ log, trans }: { log: LogTail; trans: TranslationBundle }): JSX.Element {
+export function LogView({ log, trans }: { log: LogTail; trans: TranslationBundle }): React.JSX.Element {
   const box = React.useRef<HTMLDivElement>(null);
   const atEnd = React.useRef(true);
   React.useLayoutEffect(() => {

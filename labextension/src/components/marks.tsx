@@ -2,14 +2,20 @@
 
 import { TranslationBundle } from '@jupyterlab/translation';
 import * as React from 'react';
-import { ProblemError } from '../api';
+import { ProblemError } from '../problem';
 import { stateIcons } from '../icons';
 import { printable } from '../text';
 import { RunState } from '../wire';
 import { stateWord } from './words';
 
 /** A state as icon, word and colour. */
-export function StateMark({ state, trans }: { state: RunState; trans: TranslationBundle }): JSX.Element {
+export function StateMark({
+  state,
+  trans
+}: {
+  state: RunState;
+  trans: TranslationBundle;
+}): React.JSX.Element {
   const icon = stateIcons[state];
   return (
     <span className={`jp-mlops-state jp-mod-${state}`}>
@@ -20,7 +26,7 @@ export function StateMark({ state, trans }: { state: RunState; trans: Translatio
 }
 
 /** A problem in its sentence, with the next step. */
-export function ProblemView({ problem }: { problem: ProblemError }): JSX.Element {
+export function ProblemView({ problem }: { problem: ProblemError }): React.JSX.Element {
   return (
     <div className="jp-mlops-problem" role="alert">
       {problem.message.split('\n').map((line, index) => (
@@ -31,7 +37,7 @@ export function ProblemView({ problem }: { problem: ProblemError }): JSX.Element
   );
 }
 
-export function Hint({ text }: { text: string }): JSX.Element {
+export function Hint({ text }: { text: string }): React.JSX.Element {
   return (
     <>
       {text.split('\n').map((line, index) => (
@@ -54,7 +60,15 @@ interface ActionProps {
 }
 
 /** A button as Lab's dialogs have it. */
-export function Action({ label, onClick, primary, warn, disabled, title, refTo }: ActionProps): JSX.Element {
+export function Action({
+  label,
+  onClick,
+  primary,
+  warn,
+  disabled,
+  title,
+  refTo
+}: ActionProps): React.JSX.Element {
   const kind = warn ? 'jp-mod-warn' : primary ? 'jp-mod-accept' : 'jp-mod-plain';
   return (
     <button
@@ -71,6 +85,6 @@ export function Action({ label, onClick, primary, warn, disabled, title, refTo }
 }
 
 /** What an empty place teaches. */
-export function Teach({ children }: { children: React.ReactNode }): JSX.Element {
+export function Teach({ children }: { children: React.ReactNode }): React.JSX.Element {
   return <div className="jp-mlops-teach">{children}</div>;
 }

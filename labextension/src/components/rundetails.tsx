@@ -1,7 +1,7 @@
 /** One run: how it stands, what went wrong, its cells, metrics and log, and what can be done with it. */
 
 import * as React from 'react';
-import { asProblem, ProblemError } from '../api';
+import { asProblem, ProblemError } from '../problem';
 import { Context } from '../context';
 import { isEnd } from '../events';
 import { RunModel } from '../models/run';
@@ -20,7 +20,7 @@ export interface RunDetailsProps {
   onBack(): void;
 }
 
-export function RunDetailsView({ model, context, onBack }: RunDetailsProps): JSX.Element {
+export function RunDetailsView({ model, context, onBack }: RunDetailsProps): React.JSX.Element {
   const { trans } = context;
   useSignals(model.changed, context.runs.changed);
   const heading = React.useRef<HTMLHeadingElement>(null);
@@ -53,7 +53,9 @@ export function RunDetailsView({ model, context, onBack }: RunDetailsProps): JSX
       <Actions model={model} run={run} context={context} />
       {progress.notices.map((notice, index) => (
         <p key={index} className={`jp-mlops-notice jp-mod-${notice.level}`}>
-          {notice.level === 'warning' ? trans.__('Warning: %1', printable(notice.message)) : printable(notice.message)}
+          {notice.level === 'warning'
+            ? trans.__('Warning: %1', printable(notice.message))
+            : printable(notice.message)}
         </p>
       ))}
       {progress.cells.size > 0 && (
@@ -69,7 +71,9 @@ export function RunDetailsView({ model, context, onBack }: RunDetailsProps): JSX
             ))}
           </div>
           {progress.metricsLeftOut.size > 0 && (
-            <p className="jp-mlops-note">{trans.__('%1 more are in MLflow.', progress.metricsLeftOut.size)}</p>
+            <p className="jp-mlops-note">
+              {trans.__('%1 more are in MLflow.', progress.metricsLeftOut.size)}
+            </p>
           )}
         </Fold>
       )}
@@ -91,7 +95,7 @@ function newest(model: RunModel, { runs }: Context): RunOut | null {
   return listed && (!model.run || isEnd(listed.state)) ? listed : (model.run ?? listed ?? null);
 }
 
-function Back({ context: { trans }, onBack }: { context: Context; onBack(): void }): JSX.Element {
+function Back({ context: { trans }, onBack }: { context: Context; onBack(): void }): React.JSX.Element {
   return (
     <button type="button" className="jp-mlops-back" onClick={onBack}>
       {trans.__('← All runs')}
@@ -99,7 +103,13 @@ function Back({ context: { trans }, onBack }: { context: Context; onBack(): void
   );
 }
 
-function Bar({ model: { progress }, context: { trans } }: { model: RunModel; context: Context }): JSX.Element | null {
+function Bar({
+  model: { progress },
+  context: { trans }
+}: {
+  model: RunModel;
+  context: Context;
+}): React.JSX.Element | null {
   const now = useClock(!progress.end);
   if (progress.startTime === null) {
     return null;
@@ -132,7 +142,12 @@ function Bar({ model: { progress }, context: { trans } }: { model: RunModel; con
             trans.__('CPU %1 %', progress.resource.cpu_percent.toFixed(0)),
             formatBytes(progress.resource.memory),
             ...progress.resource.gpus.map(gpu =>
-              trans.__('GPU %1: %2 %, %3', gpu.index, gpu.utilization.toFixed(0), formatBytes(gpu.memory_used))
+              trans.__(
+                'GPU %1: %2 %, %3',
+                gpu.index,
+                gpu.utilization.toFixed(0),
+                formatBytes(gpu.memory_used)
+              )
             )
           ].join(' · ')}
         </p>
@@ -147,7 +162,7 @@ interface RunProps {
   context: Context;
 }
 
-function Failure({ model: { progress }, run, context: { trans } }: RunProps): JSX.Element | null {
+function Failure({ model: { progress }, run, context: { trans } }: RunProps): React.JSX.Element | null {
   const { end } = progress;
   const message = end?.message ?? run.message;
   if (!isEnd(run.state) && !end) {
@@ -175,7 +190,7 @@ function Failure({ model: { progress }, run, context: { trans } }: RunProps): JS
   );
 }
 
-function Actions({ model, run, context }: RunProps): JSX.Element {
+function Actions({ model, run, context }: RunProps): React.JSX.Element {
   const { trans, api, runs } = context;
   const [busy, setBusy] = React.useState(false);
   const [asked, setAsked] = React.useState(false);
@@ -202,7 +217,12 @@ function Actions({ model, run, context }: RunProps): JSX.Element {
             label={asked ? trans.__('Ending…') : trans.__('Cancel run')}
             warn
             disabled={busy || asked}
-            onClick={() => void act(() => api.cancel(run.run_id), () => setAsked(true))}
+            onClick={() =>
+              void act(
+                () => api.cancel(run.run_id),
+                () => setAsked(true)
+              )
+            }
           />
         )}
         {over && (
@@ -210,7 +230,12 @@ function Actions({ model, run, context }: RunProps): JSX.Element {
             label={trans.__('Run again')}
             title={trans.__('The same snapshot with the same parameters')}
             disabled={busy}
-            onClick={() => void act(() => api.retry(run.run_id), again => context.showRun(again.run_id))}
+            onClick={() =>
+              void act(
+                () => api.retry(run.run_id),
+                again => context.showRun(again.run_id)
+              )
+            }
           />
         )}
         {model.details?.has_notebook === true && (
@@ -230,7 +255,7 @@ function Actions({ model, run, context }: RunProps): JSX.Element {
   );
 }
 
-function Facts({ model, run, context: { trans } }: RunProps): JSX.Element {
+function Facts({ model, run, context: { trans } }: RunProps): React.JSX.Element {
   const now = new Date();
   const moment = (text: string | null) => (text === null ? '' : formatMoment(new Date(text), now));
   const files = model.details?.files ?? [];
@@ -260,7 +285,15 @@ function Facts({ model, run, context: { trans } }: RunProps): JSX.Element {
   );
 }
 
-function Fold({ title, open, children }: { title: string; open?: boolean; children: React.ReactNode }): JSX.Element {
+function Fold({
+  title,
+  open,
+  children
+}: {
+  title: string;
+  open?: boolean;
+  children: React.ReactNode;
+}): React.JSX.Element {
   const [isOpen, setOpen] = React.useState(open ?? false);
   return (
     <details className="jp-mlops-fold" open={isOpen} onToggle={event => setOpen(event.currentTarget.open)}>

@@ -25,7 +25,7 @@ export interface RunListProps {
   trans: TranslationBundle;
 }
 
-export function RunList({ model, marked, onOpen, onMark, trans }: RunListProps): JSX.Element {
+export function RunList({ model, marked, onOpen, onMark, trans }: RunListProps): React.JSX.Element {
   const { runs } = model;
   const box = React.useRef<HTMLDivElement>(null);
   const [{ top, height }, setView] = React.useState({ top: 0, height: 600 });
@@ -99,7 +99,9 @@ export function RunList({ model, marked, onOpen, onMark, trans }: RunListProps):
       aria-multiselectable="true"
       aria-activedescendant={runs.length > 0 ? rowId(runs[active]) : undefined}
       tabIndex={0}
-      onScroll={event => setView({ top: event.currentTarget.scrollTop, height: event.currentTarget.clientHeight })}
+      onScroll={event =>
+        setView({ top: event.currentTarget.scrollTop, height: event.currentTarget.clientHeight })
+      }
       onKeyDown={onKeyDown}
     >
       <div role="presentation" className="jp-mlops-runRows" style={{ height: runs.length * ROW_HEIGHT }}>
@@ -134,7 +136,7 @@ interface RowProps {
   trans: TranslationBundle;
 }
 
-const Row = React.memo(function Row(props: RowProps): JSX.Element {
+const Row = React.memo(function Row(props: RowProps): React.JSX.Element {
   const { run, position, count, isActive, isMarked, now, onOpen, onMark, trans } = props;
   const name = printable(run.name);
   return (

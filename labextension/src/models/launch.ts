@@ -4,7 +4,8 @@ import { UUID } from '@lumino/coreutils';
 import { IDisposable } from '@lumino/disposable';
 import { Debouncer } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
-import { Api, asProblem, Capacity, NewRun, ProblemError, UNREACHABLE } from '../api';
+import { Api, Capacity, NewRun } from '../api';
+import { asProblem, ProblemError, UNREACHABLE } from '../problem';
 import { assign, misfit, own, problemsByName } from '../values';
 import { ProfileOut, Resources, RunOut, Submitted } from '../wire';
 import { NotebookModel } from './notebook';
@@ -168,16 +169,25 @@ export class LaunchModel implements IDisposable {
   private async _request(): Promise<NewRun> {
     const { notebook } = this;
     if (notebook.path === null) {
-      throw new ProblemError('No notebook of this server is open.', 'Open one from the file browser.', 'no_notebook');
+      throw new ProblemError(
+        'No notebook of this server is open.',
+        'Open one from the file browser.',
+        'no_notebook'
+      );
     }
     const mustShip = notebook.panel?.context.contentsModel?.writable === false;
     if (notebook.isDirty && this.unsavedEdits === 'save' && !mustShip) {
       await notebook.save();
+      // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- saving changes it
       if (notebook.isDirty) {
         throw new ProblemError('The notebook could not be saved, so nothing was started.', '', 'not_saved');
       }
     }
-    return { ...this._draft(), path: notebook.path, content: notebook.isDirty ? notebook.content() : null };
+    return {
+      ...this._draft(),
+      path: notebook.path,
+      content: notebook.isDirty ? notebook.content() : null
+    };
   }
 
   /** The request without what saves or ships edits. */
@@ -227,7 +237,12 @@ export class LaunchModel implements IDisposable {
     const incomplete = this._hasMisfits();
     try {
       const content = notebook.isDirty ? notebook.content() : null;
-      const answer = await this._api.start({ ...this._draft(), path: notebook.path, content, dry_run: true });
+      const answer = await this._api.start({
+        ...this._draft(),
+        path: notebook.path,
+        content,
+        dry_run: true
+      });
       if (count === this._checks) {
         this._checked = answer;
         this._problem = null;
@@ -320,7 +335,11 @@ export function resources(profile: string | null, overrides: Overrides): Resourc
     }
     const value = Number(text);
     if (!Number.isFinite(value)) {
-      throw new ProblemError(`${name}: ${JSON.stringify(text)} is no number.`, 'Leave it empty for the profile’s.', 'usage');
+      throw new ProblemError(
+        `${name}: ${JSON.stringify(text)} is no number.`,
+        'Leave it empty for the profile’s.',
+        'usage'
+      );
     }
     return value;
   };

@@ -5,7 +5,8 @@ import { Contents } from '@jupyterlab/services';
 import { IDisposable } from '@lumino/disposable';
 import { Debouncer } from '@lumino/polling';
 import { ISignal, Signal } from '@lumino/signaling';
-import { Api, asProblem, NotebookContent, ProblemError } from '../api';
+import { Api, NotebookContent } from '../api';
+import { asProblem, ProblemError } from '../problem';
 import { emptyRecord, own, Values } from '../values';
 import { Parameters } from '../wire';
 

@@ -2,7 +2,8 @@
 
 import { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
-import { Api, asProblem, ProblemError } from '../api';
+import { Api } from '../api';
+import { asProblem, ProblemError } from '../problem';
 import { Event } from '../events';
 import { Progress } from '../progress';
 import { EventSocket } from '../socket';

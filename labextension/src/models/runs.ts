@@ -2,7 +2,8 @@
 
 import { IDisposable } from '@lumino/disposable';
 import { ISignal, Signal } from '@lumino/signaling';
-import { Api, asProblem, ProblemError, RunsFilter } from '../api';
+import { Api, RunsFilter } from '../api';
+import { asProblem, ProblemError } from '../problem';
 import { isEnd } from '../events';
 import { EventSocket } from '../socket';
 import { RunOut } from '../wire';

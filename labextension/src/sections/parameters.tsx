@@ -29,7 +29,7 @@ export const parametersSection: Section = {
 
 const EXAMPLE = 'learning_rate: float = 0.01  # step size\nepochs: int = 10';
 
-function ParametersView({ context }: { context: Context }): JSX.Element {
+function ParametersView({ context }: { context: Context }): React.JSX.Element {
   const { notebook, launch, trans } = context;
   useSignals(notebook.changed, launch.changed);
   if (!notebook.panel) {
@@ -42,7 +42,11 @@ function ParametersView({ context }: { context: Context }): JSX.Element {
   if (notebook.isElsewhere) {
     return (
       <Teach>
-        <p>{trans.__('This notebook is a view and none of the server’s files. Open the notebook itself to run it.')}</p>
+        <p>
+          {trans.__(
+            'This notebook is a view and none of the server’s files. Open the notebook itself to run it.'
+          )}
+        </p>
       </Teach>
     );
   }
@@ -77,7 +81,7 @@ function ParametersView({ context }: { context: Context }): JSX.Element {
   );
 }
 
-function Untagged({ context: { notebook, trans } }: { context: Context }): JSX.Element {
+function Untagged({ context: { notebook, trans } }: { context: Context }): React.JSX.Element {
   const isCode = notebook.panel?.content.activeCell?.model.type === 'code';
   // The active cell changes without an edit.
   const panel = notebook.panel;
@@ -102,7 +106,9 @@ function Untagged({ context: { notebook, trans } }: { context: Context }): JSX.E
           label={trans.__('Tag this cell as parameters')}
           primary
           disabled={!isCode}
-          title={isCode ? trans.__('The active cell; undone as any edit is') : trans.__('Select a code cell first')}
+          title={
+            isCode ? trans.__('The active cell; undone as any edit is') : trans.__('Select a code cell first')
+          }
           onClick={() => notebook.tagActiveCell()}
         />
         <Action label={trans.__('Insert an example')} onClick={() => notebook.insertCell(EXAMPLE)} />
@@ -114,12 +120,18 @@ function Untagged({ context: { notebook, trans } }: { context: Context }): JSX.E
 /** The form checks nothing by itself: what is wrong is said by `misfit` at once and by the server a moment later. */
 const NO_VALIDATOR: ValidatorType = {
   validateFormData: () => ({ errors: [], errorSchema: {} }),
-  toErrorList: () => [],
+  toErrorList: () => [], // eslint-disable-line @typescript-eslint/no-deprecated -- the interface has it
   isValid: () => true,
-  rawValidation: <Result,>() => ({ errors: [] as Result[] })
+  rawValidation: () => ({ errors: [] })
 };
 
-function ParameterForm({ context, parameters }: { context: Context; parameters: ParameterOut[] }): JSX.Element {
+function ParameterForm({
+  context,
+  parameters
+}: {
+  context: Context;
+  parameters: ParameterOut[];
+}): React.JSX.Element {
   const { notebook, launch, trans } = context;
   const form = formOf(parameters, notebook.values, trans);
   return (

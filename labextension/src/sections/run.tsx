@@ -23,13 +23,17 @@ export const runSection: Section = {
   }
 };
 
-function RunView({ context }: { context: Context }): JSX.Element {
+function RunView({ context }: { context: Context }): React.JSX.Element {
   const { launch, notebook, trans } = context;
   useSignals(launch.changed, notebook.changed);
   if (!notebook.panel || notebook.path === null) {
     return (
       <Teach>
-        <p>{trans.__('A run executes a copy of the notebook in front: you can go on working in it, or close the browser.')}</p>
+        <p>
+          {trans.__(
+            'A run executes a copy of the notebook in front: you can go on working in it, or close the browser.'
+          )}
+        </p>
       </Teach>
     );
   }
@@ -60,7 +64,7 @@ function RunView({ context }: { context: Context }): JSX.Element {
         type="submit"
         data-mlops-first="true"
         className="jp-mlops-runButton jp-mod-styled jp-mod-accept"
-        disabled={launch.isStarting || !profile}
+        disabled={launch.isStarting}
       >
         {launch.isStarting ? trans.__('Starting…') : trans.__('Run %1', fileName(notebook.path))}
       </button>
@@ -80,7 +84,13 @@ function RunView({ context }: { context: Context }): JSX.Element {
   );
 }
 
-function Resources({ context, profile }: { context: Context; profile: ProfileOut | null }): JSX.Element {
+function Resources({
+  context,
+  profile
+}: {
+  context: Context;
+  profile: ProfileOut | null;
+}): React.JSX.Element {
   const { launch, trans } = context;
   const field = (key: keyof Overrides, label: string, placeholder: string) => (
     <label>
@@ -108,7 +118,7 @@ function Resources({ context, profile }: { context: Context; profile: ProfileOut
   );
 }
 
-function Ships({ context: { launch, trans } }: { context: Context }): JSX.Element | null {
+function Ships({ context: { launch, trans } }: { context: Context }): React.JSX.Element | null {
   const { checked } = launch;
   if (!checked) {
     return null;
@@ -140,7 +150,8 @@ function profileTitle(profile: ProfileOut, trans: TranslationBundle): string {
 
 function profileFacts(profile: ProfileOut, trans: TranslationBundle): string {
   const parts = [
-    printable(profile.description) || (profile.runner === 'local' ? trans.__('This machine') : printable(profile.runner)),
+    printable(profile.description) ||
+      (profile.runner === 'local' ? trans.__('This machine') : printable(profile.runner)),
     profile.gpus === null ? '' : trans._n('%1 GPU', '%1 GPUs', profile.gpus),
     profile.cpus === null ? '' : trans.__('%1 CPUs', profile.cpus),
     profile.memory === null ? '' : formatBytes(profile.memory),

@@ -52,7 +52,7 @@ export class RunsWidget extends ReactWidget {
     this._openedChanged.emit(runId);
   }
 
-  protected override render(): JSX.Element {
+  protected override render(): React.JSX.Element {
     return <RunsView widget={this} context={this._context} />;
   }
 
@@ -60,7 +60,7 @@ export class RunsWidget extends ReactWidget {
   private _openedChanged = new Signal<this, string | null>(this);
 }
 
-function RunsView({ widget, context }: { widget: RunsWidget; context: Context }): JSX.Element {
+function RunsView({ widget, context }: { widget: RunsWidget; context: Context }): React.JSX.Element {
   const { runs, trans } = context;
   useSignals(runs.changed, widget.openedChanged);
   const [marked, setMarked] = React.useState<ReadonlySet<string>>(new Set());
@@ -81,7 +81,9 @@ function RunsView({ widget, context }: { widget: RunsWidget; context: Context })
       <Teach>
         <p>
           {runs.isLoaded
-            ? trans.__('No runs yet. Each run keeps its notebook, files, parameters, metrics and log, and shows here live.')
+            ? trans.__(
+                'No runs yet. Each run keeps its notebook, files, parameters, metrics and log, and shows here live.'
+              )
             : trans.__('Loading…')}
         </p>
       </Teach>

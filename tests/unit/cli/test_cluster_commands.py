@@ -19,7 +19,13 @@ from jupyter_mlops.cli.tables import capacity_table, checks_table
 from jupyter_mlops.doctor.check import Check, State
 from jupyter_mlops.kubernetes.capacity import Capacity, Kind, Use
 from jupyter_mlops.kubernetes.nodes import Holder
-from jupyter_mlops.kubernetes.rights import Subject, binding_manifest, cluster_manifests, role_manifest
+from jupyter_mlops.kubernetes.rights import (
+    Subject,
+    binding_manifest,
+    cluster_manifests,
+    interactive_manifests,
+    role_manifest,
+)
 
 
 def invoke(*arguments: str) -> Result:
@@ -53,6 +59,10 @@ def test_the_rights_are_printed_as_the_manifests_that_the_product_itself_checks(
         ]  # fmt: skip
     more = invoke("rbac", "--namespace", "team-a", "--group", "ml", "--all-namespaces")
     assert list(yaml.safe_load_all(more.output))[2:] == list(cluster_manifests(Subject("Group", "ml")))
+    more = invoke("rbac", "--namespace", "team-a", "--group", "ml", "--interactive")
+    assert list(yaml.safe_load_all(more.output))[2:] == list(
+        interactive_manifests(Subject("Group", "ml"), namespace="team-a")
+    )
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class World:
             self.store, self.launcher, auditor=Auditor(MLOps(), "scheduler"), limits=limits, clock=lambda: self.now
         )
 
-    def pass_time(self, until: datetime, every: timedelta = MINUTE) -> None:
+    def pass_time(self, until: datetime, every: timedelta = 4 * MINUTE) -> None:
         while self.now < until:
             self.now = min(until, self.now + every)
             self.settle()

@@ -18,6 +18,7 @@ from jupyter_mlops.store.leases import Admission, LeaseStore
 from jupyter_mlops.store.slots import SlotStore
 from jupyter_mlops.store.watches import WatchStore
 
+from .cases import spec
 from .job_cases import HOUR, NOON, JobCases, promoted
 
 
@@ -65,6 +66,11 @@ def test_no_hot_question_reads_a_whole_table_or_sorts_one(url: str) -> None:
     leases.save(lease, now=NOON, state=SlotState.SUCCEEDED, wake_time=None)
     leases.processes()
     AuditStore(store).entries(limit=20)
+    run = store.add_run(spec(run_key="k"))
+    store.run(run.run_id)
+    store.run_with_key("k")
+    store.update_run(run.run_id, message="why")
+    store.runs(limit=20)
     assert len(asked) > 40
     with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
         for statement, parameters in asked:

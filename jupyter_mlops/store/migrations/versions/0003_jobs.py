@@ -98,6 +98,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(16), nullable=False),
         sa.Column("source", sa.String(255), nullable=False),
         sa.Column("content", sa.Text, nullable=False),
+        _moment("since"),
         sa.Column("armed", sa.Boolean, nullable=False),
         sa.Column("message", sa.Text, nullable=False),
         _moment("wake_time", nullable=True),

@@ -1,0 +1,88 @@
+"""The side panel as a person uses it, for the tests of it: notebooks to run, its parts by role, and axe."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+from nbformat import v4
+
+from .lab import Lab, run_command
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+PATIENCE = 180_000
+"""Milliseconds for a run: its kernel, MLflow and the first cells."""
+
+
+def write_notebook(lab: Lab, name: str, *cells: str, parameters: str | None = None) -> str:
+    """Save a notebook of code cells in the root; `parameters` is the source of a first, tagged cell."""
+    nb = v4.new_notebook(
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"},
+            "language_info": {"name": "python"},
+        }
+    )
+    if parameters is not None:
+        nb.cells.append(v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    nb.cells += [v4.new_code_cell(source) for source in cells]
+    path = lab.root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, path)
+    return name
+
+
+def ask(lab: Lab, method: str, path: str, body: object = None) -> Any:
+    """JSON of the server's REST interface."""
+    return json.loads(lab.request(method, path, body))
+
+
+def start(lab: Lab, **request: object) -> str:
+    """Start a run without the panel; gives its id."""
+    run_id: str = ask(lab, "POST", "/mlops/runs", request)["run"]["run_id"]
+    return run_id
+
+
+def wait_for_end(lab: Lab, run_id: str) -> dict[str, Any]:
+    """Wait until a run has ended; gives how it stands."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while True:
+        run: dict[str, Any] = ask(lab, "GET", f"/mlops/runs/{run_id}")["run"]
+        if run["state"] not in ("pending", "running") or time.monotonic() > deadline:
+            return run
+        time.sleep(0.5)
+
+
+def open_panel(page: Page) -> Locator:
+    """Show the panel, with the section that starts runs."""
+    run_command(page, "mlops:run")
+    panel = page.locator(".jp-mlops-panel")
+    panel.wait_for()
+    return panel
+
+
+def section(page: Page, name: str) -> Locator:
+    """A section of the panel: parameters, run, runs."""
+    return page.locator(f"#jupyter-mlops-panel-{name}")
+
+
+def set_settings(lab: Lab, **values: object) -> None:
+    """Settings of the panel, as the settings editor saves them; read when Lab is loaded."""
+    lab.request("PUT", "/lab/api/settings/jupyter-mlops:panel", {"raw": json.dumps(values)})
+
+
+def serious_faults(page: Page, selector: str) -> list[str]:
+    """What axe finds in a part of the page that is serious or worse, in a line each."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("selector => axe.run(selector, { resultTypes: ['violations'] })", selector)
+    return [
+        f"{violation['id']} ({violation['impact']}): {node['html'][:200]} {node['failureSummary']}"
+        for violation in found["violations"]
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]

@@ -1,0 +1,205 @@
+"""The side panel against what is hostile, large or narrow, and for those who use no mouse or see no colours."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from .lab import Lab, open_page, run_command
+from .panel import PATIENCE, ask, open_panel, section, serious_faults, start, wait_for_end, write_notebook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+HOSTILE = "<img src=x onerror='window.__pwned=1'>"
+MANY = 10_000
+MOST_ROWS = 60
+
+
+def assert_not_pwned(page: Page) -> None:
+    page.wait_for_timeout(500)
+    assert page.evaluate("() => typeof window.__pwned") == "undefined"
+
+
+def narrow(page: Page, width: int) -> None:
+    """Make the panel's area so wide, as a person who drags its edge."""
+    page.evaluate(
+        "width => { const split = document.getElementById('jp-right-stack').parentElement;"
+        " const style = document.getElementById('jp-right-stack').style; style.width = style.minWidth = width + 'px';"
+        " style.maxWidth = width + 'px'; style.left = (split.clientWidth - width) + 'px'; }",
+        width,
+    )
+
+
+def test_hostile_names_and_texts_are_shown_as_text(panel_lab: Lab) -> None:
+    from playwright.sync_api import expect
+
+    parameters = f"constructor: int = 1  # {HOSTILE}\n__proto__: str = 'p'\nname: str = \"{HOSTILE}\""
+    code = (
+        "import mlflow\nfrom jupyter_mlops.events import EventWriter, MetricEvent\n"
+        f'print("{HOSTILE}\\x1b[31mred\\x1b[0m\\u202eab")\n'
+        "mlflow.log_metric('<b>m', 1.0, step=0); mlflow.log_metric('<b>m', float('nan'), step=1)\n"
+        "mlflow.log_metric('<b>m', 2.0, step=2)\n"
+        f'raise ValueError("{HOSTILE}")'
+    )
+    name = write_notebook(panel_lab, "a <b>&amp; b.ipynb", code, parameters=parameters)
+    with open_page(panel_lab, "light", name) as page:
+        open_panel(page)
+        form = section(page, "parameters")
+        expect(form.get_by_text(HOSTILE)).to_be_visible()
+        expect(form.get_by_label("name")).to_have_value(HOSTILE)
+        form.get_by_label("constructor").fill("5")
+        form.get_by_label("__proto__").fill(HOSTILE)
+        section(page, "run").get_by_role("button", name="Run a <b>&amp; b.ipynb").click()
+        runs = section(page, "runs")
+        expect(runs.get_by_text("Failed").first).to_be_visible(timeout=PATIENCE)
+        expect(runs.get_by_role("heading", name="a <b>&amp; b")).to_be_visible()
+        expect(runs.get_by_text(f"ValueError: {HOSTILE}").first).to_be_visible()
+        expect(runs.get_by_role("log")).to_contain_text(f"{HOSTILE}red\\u202eab")
+        expect(runs.get_by_text("<b>m", exact=True)).to_be_visible()
+        runs.get_by_text("Facts").click()
+        expect(runs.get_by_role("definition").filter(has_text=HOSTILE).first).to_be_visible()
+        expect(runs.get_by_role("term").filter(has_text="__proto__")).to_be_visible()
+        runs.get_by_role("button", name="Executed notebook").click()
+        page.locator(".jp-mlops-executed").wait_for()
+        assert page.locator(".jp-mlops-panel img, .jp-mlops-panel b").count() == 0
+        assert_not_pwned(page)
+    panel_lab.end_kernels()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_serious_wide_and_narrow(panel_lab: Lab, theme: Literal["light", "dark"]) -> None:
+    from playwright.sync_api import expect
+
+    name = write_notebook(
+        panel_lab,
+        "accessible.ipynb",
+        "import mlflow\n[mlflow.log_metric('loss', 1 / (step + 1), step=step) for step in range(5)]\nprint('done')",
+        parameters="rate: float = 0.1  # step size\nflag: bool = True\nkinds: list = [1]\ndata: str",
+    )
+    run_id = start(panel_lab, path=name, assignments={"data": "x"})
+    assert wait_for_end(panel_lab, run_id)["state"] == "succeeded"
+    with open_page(panel_lab, theme, name) as page:
+        open_panel(page)
+        section(page, "parameters").get_by_label("rate").fill("much")
+        expect(section(page, "parameters").get_by_text("Takes a number")).to_be_visible()
+        section(page, "run").get_by_text("Resources of this run").click()
+        expect(section(page, "runs").get_by_role("option").first).to_be_visible()
+        assert serious_faults(page, ".jp-mlops-panel") == []
+        narrow(page, 240)
+        assert_nothing_sticks_out(page)
+        section(page, "runs").get_by_role("option").first.click()
+        expect(section(page, "runs").get_by_role("img", name="loss")).to_be_visible()
+        section(page, "runs").get_by_text("Log", exact=True).click()
+        section(page, "runs").get_by_text("Facts").click()
+        assert serious_faults(page, ".jp-mlops-panel") == []
+        assert_nothing_sticks_out(page)
+    panel_lab.end_kernels()
+
+
+def assert_nothing_sticks_out(page: Page) -> None:
+    """No section scrolls sideways."""
+    wide = page.evaluate(
+        "() => [...document.querySelectorAll('.jp-mlops-section, .jp-mlops-details')]"
+        ".filter(node => node.scrollWidth > node.clientWidth + 1).map(node => node.id || node.className)"
+    )
+    assert wide == []
+
+
+def test_runs_are_opened_and_compared_with_the_keyboard_alone(panel_lab: Lab) -> None:
+    from playwright.sync_api import expect
+
+    name = write_notebook(
+        panel_lab,
+        "keys.ipynb",
+        "import mlflow\n[mlflow.log_metric('loss', rate / (step + 1), step=step) for step in range(5)]",
+        parameters="rate: float = 0.1\nsame: int = 1",
+    )
+    for rate in ("0.1", "0.2"):
+        wait_for_end(panel_lab, start(panel_lab, path=name, assignments={"rate": rate}))
+    with open_page(panel_lab, "light", name) as page:
+        open_panel(page)
+        runs = section(page, "runs")
+        expect(runs.get_by_role("option").nth(1)).to_be_visible()
+        while page.evaluate("() => document.activeElement.getAttribute('role')") != "listbox":
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(runs.get_by_role("heading", name="keys")).to_be_focused()
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Enter")
+        expect(runs.get_by_role("listbox")).to_be_focused()
+        for key in ("Space", "ArrowDown", "Space"):
+            page.keyboard.press(key)
+        expect(runs.get_by_role("option", selected=True)).to_have_count(2)
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Shift+Tab")
+        expect(runs.get_by_role("button", name="Compare 2 runs")).to_be_focused()
+        page.keyboard.press("Enter")
+        table = page.locator(".jp-mlops-comparison").get_by_role("table")
+        expect(table.get_by_role("row", name="rate , differs")).to_contain_text("0.2", timeout=PATIENCE)
+        expect(table.get_by_role("row", name="same")).to_be_visible()
+        page.get_by_role("checkbox", name="Only what differs").check()
+        expect(table.get_by_role("row", name="same")).to_have_count(0)
+        expect(page.get_by_role("img", name="loss, last values")).to_be_visible()
+        assert serious_faults(page, ".jp-mlops-comparison") == []
+    panel_lab.end_kernels()
+
+
+def test_ten_thousand_runs_are_few_rows(panel_lab: Lab, panel_data: Path) -> None:
+    from playwright.sync_api import expect
+
+    ask(panel_lab, "GET", "/mlops/runs")  # makes the store
+    fill_store(panel_data, MANY)
+    with open_page(panel_lab) as page:
+        run_command(page, "mlops:open-panel")
+        runs = section(page, "runs")
+        expect(runs.get_by_role("option").first).to_be_visible()
+        rows = runs.get_by_role("option")
+        assert rows.count() <= MOST_ROWS
+        seen = set()
+        deadline = time.monotonic() + PATIENCE / 1000
+        runs.get_by_role("listbox").focus()
+        while time.monotonic() < deadline:
+            page.keyboard.press("End")
+            page.wait_for_timeout(100)
+            seen.add(rows.last.get_attribute("aria-posinset"))
+            assert rows.count() <= MOST_ROWS
+            if runs.get_by_role("option", name="many-0 ").count():
+                break
+        expect(runs.get_by_role("option", name="many-0 ")).to_be_visible()
+        assert int(rows.last.get_attribute("aria-setsize") or 0) >= MANY
+        began = time.monotonic()
+        page.keyboard.press("Home")
+        expect(rows.first).to_have_attribute("aria-posinset", "1")
+        assert time.monotonic() - began < 20
+
+
+def fill_store(data: Path, count: int) -> None:
+    """Rows of runs that ended long ago, one a minute."""
+    from sqlalchemy import create_engine, insert
+
+    from jupyter_mlops.store.models import RunRow
+
+    start_time = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    rows = []
+    for number in range(count):
+        created = start_time + timedelta(minutes=number)
+        rows.append(
+            {
+                "run_id": f"many{number:08}", "name": f"many-{number}", "source": "/elsewhere/many.ipynb",
+                "snapshot_id": "0" * 64, "profile": "local", "runner": "local", "owner": "ada", "experiment": "many",
+                "tracking_uri": "", "parameters": "{}", "state": "succeeded", "message": "",
+                "create_time": created, "start_time": created, "end_time": created + timedelta(seconds=30),
+            }
+        )  # fmt: skip
+    engine = create_engine(f"sqlite:///{data / 'store.db'}")
+    with engine.begin() as connection:
+        connection.execute(insert(RunRow), rows)
+    engine.dispose()
