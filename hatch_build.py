@@ -21,6 +21,11 @@ PLACE = "share/jupyter/labextensions/jupyter-mlops"
 class LabExtensionHook(BuildHookInterface[Any]):
     """Hatchling's hook; it runs before a wheel or a source distribution is put together."""
 
+    def dependencies(self) -> list[str]:
+        """What `initialize` needs beside Node.js, for the environment that the package is built in."""
+        is_built = (Path(self.root) / BUILT / "package.json").exists()
+        return [] if is_built or not _has_node() else ["jupyter-builder>=1.1"]
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build what is missing, and name it for the wheel.
 
@@ -42,7 +47,10 @@ class LabExtensionHook(BuildHookInterface[Any]):
 
     def _build(self, root: Path) -> None:
         jlpm = shutil.which("jlpm", path=str(Path(sys.executable).parent)) or shutil.which("jlpm")
-        if jlpm is None or not (shutil.which("node") or shutil.which("nodejs")):
-            return
-        for command in ([jlpm, "install", "--immutable"], [jlpm, "build"]):
-            subprocess.run(command, cwd=root, check=True)
+        if jlpm is not None and _has_node():
+            for command in ([jlpm, "install", "--immutable"], [jlpm, "build"]):
+                subprocess.run(command, cwd=root, check=True)
+
+
+def _has_node() -> bool:
+    return shutil.which("node") is not None or shutil.which("nodejs") is not None

@@ -259,7 +259,7 @@ def backfill(
     if dry_run:
         here.say(*(f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}" for moment in moments))
         return
-    here.say(f"{len(made)} slots were made; {len(moments) - len(made)} moments had one.")
+    here.say(f"Slots made: {len(made)}. Moments that had one: {len(moments) - len(made)}.")
     _no_scheduler(here, core)
 
 

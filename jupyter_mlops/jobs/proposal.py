@@ -12,8 +12,10 @@ from ..errors import NotFoundError, UsageError, nearest
 from ..identity import current_user
 from ..redact import Redactor
 from ..runs import Runs, running_inside
+from ..schedule import describe_schedule
 from ..schedule.model import JOB_NAME_PATTERN
 from .gate import DataChecksGate, GateSpec, GitGate
+from .judge import wanted
 from .model import JobVersion, Policies, RegisteredModel, Schedule, Step, checked
 from .policy import demand
 from .require import in_order
@@ -91,7 +93,8 @@ def prepare_proposal(
         from ..snapshot.committed import uncommitted as look
 
         uncommitted = look(prepared.snapshot, notebook.expanduser())
-    return Proposal(version, prepared.snapshot, prepared.notices, uncommitted)
+    notices = (*prepared.notices, *_given_up(JobStore(runs.store), version))
+    return Proposal(version, prepared.snapshot, notices, uncommitted)
 
 
 def refuse_inside() -> None:
@@ -129,6 +132,25 @@ def check_force(job: str, may_force: bool, reason: str) -> None:
 def masked(runs: Runs, text: str) -> str:
     """What a person wrote, without secrets: it is recorded for all to read."""
     return Redactor.from_environment(runs.config.secret_pattern).text(text)
+
+
+def _given_up(jobs: JobStore, version: JobVersion) -> list[str]:
+    """What the live version has and this one has not: a version is made from what was asked for, and nothing else."""
+    try:
+        number = jobs.job(version.job).live_version
+    except NotFoundError:
+        return []
+    if number is None:
+        return []
+    live = jobs.version(version.job, number).version
+    found = []
+    if live.schedule != version.schedule:
+        now = describe_schedule(version.schedule)
+        found.append(f"Version {number}, which is live, runs {describe_schedule(live.schedule)}; this one runs {now}.")
+    gone = [wanted(gate) for gate in live.gates if gate not in version.gates]
+    if gone:
+        found.append(f"Version {number}, which is live, had gates that this one has not: {'; '.join(gone)}.")
+    return found
 
 
 def _owner(jobs: JobStore, job: str) -> str:

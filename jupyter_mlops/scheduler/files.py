@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -15,10 +16,23 @@ _TAGS = ("ETag", "etag", "e_tag", "content_hash", "md5Hash", "checksum")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
 
 
-def new_objects(
-    trigger: FileTrigger, now: datetime, seen: Callable[[Iterable[str]], set[str]]
-) -> dict[str, dict[str, Any]]:
-    """What a slot is told of each object that was not seen before, by the object's key.
+@dataclass(frozen=True)
+class Found:
+    """Objects that were not seen before.
+
+    Attributes:
+        new: What the slot of each is told, by the object's key.
+        old: Keys of those that were there before the trigger was.
+    """
+
+    new: dict[str, dict[str, Any]]
+    old: tuple[str, ...] = ()
+
+
+def find_objects(
+    trigger: FileTrigger, now: datetime, seen: Callable[[Iterable[str]], set[str]], *, since: datetime | None = None
+) -> Found:
+    """The objects at a trigger's URL that were not seen before.
 
     An object that was replaced is another one: the key has its ETag, or the time of its last change and its size.
 
@@ -26,11 +40,13 @@ def new_objects(
         trigger: Where to look.
         now: The time.
         seen: Tells which keys were seen before.
+        since: At the first look, when the trigger went live: what has changed before then, or tells no time, is old.
 
     Raises:
         MLOpsError: the storage cannot be listed now.
     """
     found: dict[str, dict[str, Any]] = {}
+    old = set()
     for url, facts in _listed(trigger.url).items():
         tag, changed = _first(facts, _TAGS), _moment(_first(facts, _TIMES))
         if tag is None and changed is not None and changed > now - timedelta(seconds=trigger.settle):
@@ -38,8 +54,11 @@ def new_objects(
         identity = [tag] if tag is not None else [changed.isoformat() if changed else None, facts.get("size")]
         key = hashlib.sha256(json.dumps([url, *map(str, identity)]).encode()).hexdigest()
         found[key] = {"url": url, "size": facts.get("size")}
+        if since is not None and (changed is None or changed < since):
+            old.add(key)
     known = seen(found)
-    return {key: told for key, told in found.items() if key not in known}
+    new = {key: told for key, told in found.items() if key not in known and key not in old}
+    return Found(new, tuple(old - known))
 
 
 def _listed(url: str) -> dict[str, Mapping[str, Any]]:

@@ -26,7 +26,7 @@ from ..store.slots import SlotStore
 from ..store.watches import Watch, WatchStore
 from .admission import Limits, decide
 from .due import due_slots
-from .files import new_objects
+from .files import find_objects
 from .launcher import Launcher, Standing
 from .outcome import next_state
 
@@ -151,11 +151,14 @@ class JobScheduler:
         now = self._clock()
         wake_time = now + timedelta(seconds=watch.trigger.poll)
         try:
-            objects = new_objects(watch.trigger, now, lambda keys: self._watches.seen(watch, keys))
+            found = find_objects(
+                watch.trigger, now, lambda keys: self._watches.seen(watch, keys),
+                since=None if watch.armed else watch.since,
+            )  # fmt: skip
         except MLOpsError as error:
             self._watches.finish_watch(watch, {}, now=now, wake_time=wake_time, message=error.message)
             return
-        self._watches.finish_watch(watch, objects, now=now, wake_time=wake_time)
+        self._watches.finish_watch(watch, found.new, old=found.old, now=now, wake_time=wake_time)
 
     def _work(self, lease: Lease) -> None:
         try:

@@ -66,6 +66,7 @@ class WatchStore:
                     row.job_id,
                     row.trigger_key,
                     FileTrigger.model_validate_json(row.content),
+                    row.since,
                     row.armed,
                     row.token,
                 )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _SUCCESS_POLICY = (1, 31)
 _LOOK = 1.0
 _OPTIONAL = "networkpolicies"
+_ENDED = ("Complete", "Failed", "SuccessCriteriaMet", "FailureTarget")
+"""Conditions of a Job; the last two while its pods are still being ended."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ def _knows_policy(api: Api) -> bool:
 
 def _has_ended(job: Mapping[str, Any]) -> bool:
     conditions = (job.get("status") or {}).get("conditions") or ()
-    ended = any(each["type"] in ("Complete", "Failed") and each["status"] == "True" for each in conditions)
+    ended = any(each["type"] in _ENDED and each["status"] == "True" for each in conditions)
     return ended or bool(job["metadata"].get("deletionTimestamp"))
 
 

@@ -25,7 +25,7 @@ from jupyter_mlops.scheduler.launcher import Standing
 from jupyter_mlops.scheduler.loop import JobScheduler, Pace
 from jupyter_mlops.store.database import Store
 
-LEASE = 2.0
+LEASE = 3.0
 
 
 class FileRuns:

@@ -19,7 +19,8 @@ from jupyter_mlops.errors import NotFoundError, UsageError
 from jupyter_mlops.jobs.core import Jobs
 from jupyter_mlops.jobs.firing import Firing
 from jupyter_mlops.jobs.gate import ApprovalGate, ChampionGate, DataChecksGate, GitGate, MetricGate
-from jupyter_mlops.jobs.model import JobState, Schedule, SlotState, VersionState
+from jupyter_mlops.jobs.model import JobState, RegisteredModel, Schedule, SlotState, VersionState
+from jupyter_mlops.jobs.models import crown
 from jupyter_mlops.jobs.promotion import Promotions, Verdict
 from jupyter_mlops.runs import Runs
 from jupyter_mlops.spec import RunState
@@ -332,6 +333,67 @@ def test_a_job_is_paused_exported_deleted_and_brought_back(
     assert AuditStore(runs.store).verify().problems == ()
     for action in ("job.rollback", "job.pause", "job.resume", "job.delete"):
         assert action in actions(runs)
+
+
+def test_a_model_is_registered_once_and_the_gates_make_it_the_champion(
+    runs: Runs, promotions: Promotions, make_notebook: Callable[..., Path], run_notebook: Callable[..., RunRecord],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from mlflow import MlflowClient
+
+    logs = (
+        "class Same(mlflow.pyfunc.PythonModel):\n    def predict(self, model_input: list[float]): return model_input\n"
+    )
+    logs += "mlflow.pyfunc.log_model(name='model', python_model=Same(), pip_requirements=[])"
+    cells = (PARAMETERS, SCORE, logs)
+    path, client = make_notebook(*cells), MlflowClient(runs.config.mlflow_uri())
+    first, worse, better = (run_notebook(*cells, parameters={"shift": shift}) for shift in (0.0, -0.2, 0.05))
+    assert [run.state for run in (first, worse, better)] == [RunState.SUCCEEDED] * 3
+    model = RegisteredModel(name="churn model")
+
+    def aliases() -> dict[str, str]:
+        return dict(client.get_registered_model("churn model").aliases)
+
+    nothing = run_notebook(PARAMETERS, SCORE, name="other.ipynb")
+    other = make_notebook(PARAMETERS, SCORE, name="other.ipynb")
+    refused = promoted(promotions, other, run=nothing, model=model)
+    assert refused.record.state is VersionState.REFUSED
+    assert "logged no model" in refused.why
+
+    gates = [ENOUGH, ChampionGate(metric="accuracy"), ApprovalGate()]
+    waits = promoted(promotions, path, run=first, parameters={"shift": 0.0}, gates=gates, model=model)
+    assert waits.record.state is VersionState.PROPOSED
+    assert aliases() == {"challenger": "1"}
+    with as_user(monkeypatch, "bob"):
+        version = promotions.approve("churn").record.version
+    assert aliases() == {"challenger": "1", "champion": "1"}
+    assert not crown(runs, version, worse)
+    assert aliases() == {"challenger": "2", "champion": "1"}
+    assert crown(runs, version, better)
+    assert crown(runs, version, better)
+    assert aliases() == {"challenger": "2", "champion": "3"}
+    assert not crown(runs, version, first), "it is worse than the champion of now"
+    found = client.search_model_versions("name = 'churn model'")
+    assert sorted(one.version for one in found) == ["1", "2", "3"] or sorted(one.version for one in found) == [1, 2, 3]
+    assert {one.tags["mlops.run_id"] for one in found} == {first.run_id, worse.run_id, better.run_id}
+
+
+def test_a_notebook_promotes_itself_and_its_clean_run_does_not(runs: Runs, make_notebook: Callable[..., Path]) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    line = '%mlops promote notebook.ipynb --name churn --every 1h --reason "from the notebook"'
+    path = make_notebook(PARAMETERS, "%load_ext jupyter_mlops", line)
+    nb = nbformat.read(path, 4)
+    NotebookClient(nb, timeout=PATIENCE, resources={"metadata": {"path": str(path.parent)}}).execute()
+    told = "".join(output.get("text", "") for output in nb.cells[-1].outputs)
+    assert "Version 1 of the job churn is live." in told
+    assert "%mlops scheduler run" in told
+    (run,) = runs.store.runs()
+    executed = nbformat.read(runs.files(run) / "executed.ipynb", 4)
+    assert "it does not promote itself" in "".join(output.get("text", "") for output in executed.cells[-1].outputs)
+    (entry, *_) = AuditStore(runs.store).entries(action="job.promote")
+    assert entry.entry.front == "notebook"
 
 
 def test_a_promotion_that_is_killed_is_gone_on_with(

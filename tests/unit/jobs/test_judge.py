@@ -21,7 +21,10 @@ from jupyter_mlops.jobs.gate import (
     MetricGate,
 )
 from jupyter_mlops.jobs.judge import CleanRun, Findings, Production, StepSource, Waiting, judge, not_worse, wanted
+from jupyter_mlops.jobs.models import passes
 from jupyter_mlops.spec import RunState
+
+from .test_core import version
 
 DIGEST = "reg.example.org/ml/train@sha256:" + "0" * 64
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -187,6 +190,17 @@ def test_git_is_known_or_clean(
 def test_every_image_is_pinned(images: tuple[str | None, ...], passes: bool) -> None:
     sources = tuple(StepSource(f"s{n}", None, None, image) for n, image in enumerate(images))
     assert judged(ImageGate(), sources=sources).passed is passes
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "champion", "best"),
+    [(0.9, None, True), (0.8, None, False), (0.9, 0.92, False), (0.93, 0.92, True), (math.nan, 0.92, False)],
+)
+def test_the_gates_on_metrics_crown_a_model(accuracy: float, champion: float | None, best: bool) -> None:
+    gates = (MetricGate(metric="accuracy", operator=">=", threshold=0.85), ChampionGate(metric="accuracy"),
+             ApprovalGate(), CleanRunGate())  # fmt: skip
+    production = None if champion is None else Production(1, "m1", {"accuracy": champion})
+    assert passes(version(gates=gates), run(metrics={"accuracy": accuracy}), production) is best
 
 
 def said(who: str, approved: bool = True, comment: str = "") -> Approval:

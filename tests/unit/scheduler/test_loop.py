@@ -320,8 +320,12 @@ def test_each_new_file_runs_once_whatever_became_of_the_scheduler(world: World, 
         policies=Policies(overlap=Overlap.ALLOW),
     )  # fmt: skip
     drop("old.csv", "1")
+    # It comes after the version went live and before any scheduler has looked.
+    (inbox / "early.csv").write_text("5")
+    os.utime(inbox / "early.csv", (NOON.timestamp() + 1, NOON.timestamp() + 1))
+    world.now = NOON + MINUTE
     world.settle()
-    assert world.slots.slots() == []
+    assert [slot.payload["url"].rpartition("/")[2] for slot in world.slots.slots()] == ["early.csv"]
     drop("new.csv", "2")
     drop("odd name \u2028.csv", "3")
     (inbox / "half.csv").write_text("written just now")  # in the future of this clock
@@ -330,11 +334,11 @@ def test_each_new_file_runs_once_whatever_became_of_the_scheduler(world: World, 
     world.scheduler = world.another()
     world.pass_time(NOON + 10 * MINUTE)
     found = sorted(slot.payload["url"].rpartition("/")[2] for slot in world.slots.slots())
-    assert found == ["new.csv", "odd name \u2028.csv"]
+    assert found == ["early.csv", "new.csv", "odd name \u2028.csv"]
     drop("new.csv", "changed")
     world.pass_time(NOON + 15 * MINUTE)
-    assert len(world.slots.slots()) == 3
-    assert len(world.launcher.runs) == 3
+    assert len(world.slots.slots()) == 4
+    assert len(world.launcher.runs) == 4
 
 
 def test_a_place_that_cannot_be_listed_is_told_and_looked_at_again(world: World) -> None:

@@ -240,6 +240,22 @@ class JobCases:
         assert live is not None
         assert slots.claim(job, live, [PlannedSlot(NOON), PlannedSlot(NOON + HOUR)], None, NOON + HOUR) == 1
 
+    def test_a_backfill_makes_what_is_missing_and_one_entry(self, store: Store) -> None:
+        slots = SlotStore(store)
+        promoted(store)
+        moments = [NOON + number * HOUR for number in range(4)]
+        slots.add_slot("churn", SlotKind.SCHEDULE, moment_key(moments[1]), now=NOON, slot_time=moments[1])
+        made = slots.backfill("churn", moments, now=NOON, entry=entry("job.backfill", reason="late data"))
+        assert made == [moments[0], moments[2], moments[3]]
+        assert slots.backfill("churn", moments, now=NOON, entry=entry("job.backfill")) == []
+        found = slots.slots(job="churn")
+        assert [slot.kind for slot in found] == [SlotKind.BACKFILL, SlotKind.BACKFILL, SlotKind.SCHEDULE,
+                                                 SlotKind.BACKFILL]  # fmt: skip
+        (told,) = AuditStore(store).entries(action="job.backfill")
+        assert told.entry.details == {"reason": "late data", "slots": 3}
+        with pytest.raises(NotFoundError):
+            slots.backfill("nosuch", moments, now=NOON)
+
     def test_slots_are_listed_page_by_page_and_found_by_their_beginning(self, store: Store) -> None:
         slots = SlotStore(store)
         promoted(store)
@@ -319,17 +335,20 @@ class JobCases:
         watches, slots = WatchStore(store), SlotStore(store)
         promoted(store, schedule=Schedule(triggers=(FileTrigger(url="file:///in/*"),)))
 
-        def look(objects: dict[str, dict[str, Any]], now: datetime, message: str = "") -> int:
+        def look(
+            objects: dict[str, dict[str, Any]], now: datetime, message: str = "", old: tuple[str, ...] = ()
+        ) -> int:
             (watch,) = watches.due_watches(now)
             assert watches.take_watch(watch, now + HOUR)
             assert not watches.take_watch(watch, now + HOUR)
             assert watches.due_watches(now) == []
             new = {key: told for key, told in objects.items() if key not in watches.seen(watch, objects)}
-            return watches.finish_watch(watch, new, now=now, wake_time=now + HOUR, message=message)
+            return watches.finish_watch(watch, new, now=now, wake_time=now + HOUR, message=message, old=old)
 
         assert look({}, NOON, "cannot be listed") == 0
         assert watches.troubles() == [("churn", "file:///in/*", "cannot be listed")]
-        assert look({"old": {"url": "o"}}, NOON + HOUR) == 0
+        assert watches.due_watches(NOON + HOUR)[0].since == NOON
+        assert look({}, NOON + HOUR, old=("old",)) == 0
         assert watches.troubles() == []
         assert look({"old": {"url": "o"}, "new": {"url": "n"}}, NOON + 2 * HOUR) == 1
         promoted(store, schedule=Schedule(cron="@daily", triggers=(FileTrigger(url="file:///in/*"),)))
