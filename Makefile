@@ -17,7 +17,7 @@ NODE_STAMP = node_modules/.installed
 LAB_SOURCES = $$(find labextension/src labextension/style labextension/schema -type f) labextension/package.json labextension/tsconfig*.json
 JLPM = $(RUN) YARN_GLOBAL_FOLDER="$${XDG_CACHE_HOME:-$$HOME/.cache}/jupyter-mlops/yarn" jlpm
 
-.PHONY: help venv demo ui lab labextension test test-lab test-unit test-integration test-browser test-docs test-kubernetes test-cluster test-gpu cluster-up \
+.PHONY: help venv demo ui lab labextension wire test test-lab test-unit test-integration test-browser test-docs test-kubernetes test-cluster test-gpu cluster-up \
 	cluster-down lint format types contracts bench bench-cluster lock docs pictures clean chromium postgresql
 
 help: ## List these commands
@@ -81,7 +81,13 @@ test-integration: venv postgresql ## Real kernels, Dask clusters and MLflow serv
 
 test-lab: labextension ## The browser part without a browser: types, lint, format, Jest
 	@echo "==> Types, lint, format and tests of labextension/"
+	@$(RUN) python -m jupyter_mlops.server.openapi | cmp -s - labextension/openapi.json || { \
+	  echo "make: labextension/openapi.json is not what the server says of itself now: make wire" >&2; exit 1; }
 	@$(JLPM) check
+
+wire: labextension ## Make the types of the panel from the server's description of itself
+	@$(RUN) python -m jupyter_mlops.server.openapi > labextension/openapi.json
+	@$(JLPM) workspace jupyter-mlops run wire
 
 test-browser: labextension chromium ## A real Chromium on a real JupyterLab
 	@echo "==> Browser tests"

@@ -18,7 +18,8 @@ from typing import Any
 
 from ..config import MLOps
 from ..errors import ClusterError, ConfigError, KubernetesError, MLOpsError, NotFoundError, TrackingError
-from ..events import EVENTS_FILE, Event, EventWriter, NoticeEvent, RunEvent, parse_event, read_events
+from ..events import EVENTS_FILE, Event, EventWriter, NoticeEvent, RunEvent, event_line, parse_event, read_events
+from ..redact import Redactor
 from ..spec import FailureCode, RunSpec, RunState
 from ..warm import calls, known
 from ..warm.reach import Reached, reach
@@ -179,32 +180,41 @@ class ClusterRunner:
     def record_loss(self, run_dir: Path) -> None:
         """Record the end of a run whose cluster is gone: what MLflow knows of it, else that it was lost."""
         from ..engine.publish import queue_publication
-        from ..kubernetes.transport import recorded_events
 
         told = [event for event in read_events(run_dir) if isinstance(event, RunEvent)]
         mlflow_run_id = next((event.mlflow_run_id for event in reversed(told) if event.mlflow_run_id), None)
-        final: RunEvent | None = None
-        if mlflow_run_id is not None:
-            with suppress(TrackingError):
-                wait = self._config.mlflow_wait
-                for event in recorded_events(mlflow_run_id, uri=self._tracking_uri(run_dir), wait=wait):
-                    if isinstance(event, RunEvent) and event.state.is_terminal:
-                        final = event
-        if final is None:
+        recorded: list[Event] = []
+        with suppress(TrackingError):
+            recorded = self._in_mlflow(run_dir, mlflow_run_id)
+        if not any(map(_is_final, recorded)):
             url = next((event.mlflow_url for event in reversed(told) if event.mlflow_url), None)
-            final = RunEvent(
+            recorded = [RunEvent(
                 state=RunState.FAILED, code=FailureCode.WORKER_DIED,
                 message=f"The cluster {_place(run_dir).get('cluster', '')} was lost before the run had ended.",
                 hint=f"`jupyter mlops retry {run_dir.name} --profile NAME` runs the same snapshot elsewhere.",
                 mlflow_run_id=mlflow_run_id, mlflow_url=url,
-            )  # fmt: skip
+            )]  # fmt: skip
             queue_publication(run_dir)
             (run_dir / FETCHED_FILE).touch()
+        if len(recorded) > 1:  # the head's own file, of which the copy here is the beginning
+            known.write_private(run_dir / EVENTS_FILE, b"".join(map(event_line, recorded)))
+            return
         writer = EventWriter(run_dir)
         try:
-            writer.write(final)
+            writer.write(recorded[0])
         finally:
             writer.close()
+
+    def _in_mlflow(self, run_dir: Path, mlflow_run_id: str | None) -> list[Event]:
+        """The events that the run sent to MLflow when it ended; nobody here may ever have looked at it before."""
+        from ..kubernetes.transport import recorded_events
+        from ..tracking.mlflow_run import find_run
+
+        uri, wait = self._tracking_uri(run_dir), self._config.mlflow_wait
+        if mlflow_run_id is None:
+            redactor = Redactor.from_environment(self._config.secret_pattern)
+            mlflow_run_id = find_run(RunSpec.read(run_dir), uri=uri, wait=wait, redactor=redactor)
+        return [] if mlflow_run_id is None else recorded_events(mlflow_run_id, uri=uri, wait=wait)
 
     def _tracking_uri(self, run_dir: Path) -> str:
         return self._config.mlflow_uri_of(RunSpec.read(run_dir).tracking_uri)
@@ -343,7 +353,10 @@ def _final(run_dir: Path) -> RunEvent | None:
 def _has_final(data: bytes) -> bool:
     for line in data.splitlines():
         with suppress(ValueError):
-            event = parse_event(line)
-            if isinstance(event, RunEvent) and event.state.is_terminal:
+            if _is_final(parse_event(line)):
                 return True
     return False
+
+
+def _is_final(event: Event) -> bool:
+    return isinstance(event, RunEvent) and event.state.is_terminal

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -90,3 +92,7 @@ def _schema(kind: Any, schemas: dict[str, Any], *, inline: bool = False) -> dict
         return schema
     schemas[kind.__name__] = schema
     return {"$ref": _REFERENCE.format(model=kind.__name__)}
+
+
+if __name__ == "__main__":  # for `make wire`
+    sys.stdout.write(json.dumps(description(), indent=1, sort_keys=True) + "\n")

@@ -82,6 +82,25 @@ def begin_run(
     return BegunRun(run_id, experiment_id, run_url(connection.uri, experiment_id, run_id))
 
 
+def find_run(spec: RunSpec, *, uri: str, wait: float, redactor: Redactor) -> str | None:
+    """The id of the run's MLflow run, or None: it was never begun.
+
+    Args:
+        spec: The run.
+        uri: MLflow's address, with credentials if it has them.
+        wait: Seconds to wait for MLflow to answer a call.
+        redactor: As it was begun with.
+
+    Raises:
+        TrackingError: MLflow is away or refuses; or this run was deleted.
+    """
+    connection = connect(uri, wait)
+    experiment = redactor.text(spec.experiment)
+    found = connection.do(lambda: connection.client.get_experiment_by_name(experiment))
+    run = None if found is None else _find(connection, spec, found.experiment_id)
+    return None if run is None else str(run.info.run_id)
+
+
 def kernel_environment(begun: BegunRun, spec: RunSpec, *, uri: str) -> dict[str, str]:
     """The variables that make MLflow's own API, called in the kernel, log to the run.
 

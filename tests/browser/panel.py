@@ -71,6 +71,14 @@ def section(page: Page, name: str) -> Locator:
     return page.locator(f"#jupyter-mlops-panel-{name}")
 
 
+def unfold(part: Locator, title: str) -> None:
+    """Open a folded part of a section, unless it is open."""
+    details = part.locator("details").filter(has=part.page.locator("summary", has_text=title))
+    details.wait_for()
+    if details.get_attribute("open") is None:
+        details.locator("summary").click()
+
+
 def set_settings(lab: Lab, **values: object) -> None:
     """Settings of the panel, as the settings editor saves them; read when Lab is loaded."""
     lab.request("PUT", "/lab/api/settings/jupyter-mlops:panel", {"raw": json.dumps(values)})

@@ -15,6 +15,7 @@ from .panel import (
     section,
     set_settings,
     start,
+    unfold,
     wait_for_end,
     write_notebook,
 )
@@ -83,7 +84,7 @@ def test_a_notebook_runs_from_its_parameters_to_the_executed_notebook(panel_lab:
         expect(runs.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
         expect(runs.get_by_role("img", name=re.compile("loss: last 0.1,"))).to_be_visible()
         expect(page.get_by_text("train succeeded.")).to_be_visible()
-        runs.get_by_text("Log", exact=True).click()
+        unfold(runs, "Log")
         expect(runs.get_by_role("log")).to_contain_text("step 4 of data.csv")
         found = ask(panel_lab, "GET", "/mlops/runs?path=train.ipynb")["runs"]
         assert [run["parameters"] for run in found] == [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from .lab import Lab, open_page, run_command
-from .panel import PATIENCE, ask, open_panel, section, serious_faults, start, wait_for_end, write_notebook
+from .panel import PATIENCE, ask, open_panel, section, serious_faults, start, unfold, wait_for_end, write_notebook
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def test_hostile_names_and_texts_are_shown_as_text(panel_lab: Lab) -> None:
         expect(runs.get_by_text(f"ValueError: {HOSTILE}").first).to_be_visible()
         expect(runs.get_by_role("log")).to_contain_text(f"{HOSTILE}red\\u202eab")
         expect(runs.get_by_text("<b>m", exact=True)).to_be_visible()
-        runs.get_by_text("Facts").click()
+        unfold(runs, "Facts")
         expect(runs.get_by_role("definition").filter(has_text=HOSTILE).first).to_be_visible()
         expect(runs.get_by_role("term").filter(has_text="__proto__")).to_be_visible()
         runs.get_by_role("button", name="Executed notebook").click()
@@ -90,15 +90,15 @@ def test_axe_finds_nothing_serious_wide_and_narrow(panel_lab: Lab, theme: Litera
         open_panel(page)
         section(page, "parameters").get_by_label("rate").fill("much")
         expect(section(page, "parameters").get_by_text("Takes a number")).to_be_visible()
-        section(page, "run").get_by_text("Resources of this run").click()
+        unfold(section(page, "run"), "Resources of this run")
         expect(section(page, "runs").get_by_role("option").first).to_be_visible()
         assert serious_faults(page, ".jp-mlops-panel") == []
         narrow(page, 240)
         assert_nothing_sticks_out(page)
         section(page, "runs").get_by_role("option").first.click()
         expect(section(page, "runs").get_by_role("img", name="loss")).to_be_visible()
-        section(page, "runs").get_by_text("Log", exact=True).click()
-        section(page, "runs").get_by_text("Facts").click()
+        unfold(section(page, "runs"), "Log")
+        unfold(section(page, "runs"), "Facts")
         assert serious_faults(page, ".jp-mlops-panel") == []
         assert_nothing_sticks_out(page)
     panel_lab.end_kernels()

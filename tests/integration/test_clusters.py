@@ -242,8 +242,9 @@ def test_it_ends_when_nothing_ran_on_it_for_a_while_and_not_before(
 def test_it_ends_at_the_end_of_its_lifetime_whatever_runs_on_it(
     start: Callable[..., Path], submit: Callable[..., RunRecord], runs: Runs
 ) -> None:
-    directory = start(lifetime=25.0)
+    directory = start(lifetime=75.0)
     record = submit("import time\nprint('here')\ntime.sleep(600)")
+    until(lambda: any(isinstance(event, CellEvent) for event in runs.events(record)), "the first cell")
     nothing_left(directory)
     ended = runs.wait(record.run_id)
     assert ended.state is RunState.CANCELLED
@@ -280,6 +281,20 @@ def test_a_run_whose_cluster_is_killed_gets_its_record_and_nothing_goes_on(
     assert "The cluster small was lost" in ended.message
     assert clusters.find(everywhere=False) == []
     nothing_left(directory)
+
+
+def test_a_run_that_nobody_looked_at_before_its_cluster_ended_has_the_record_that_it_made(
+    start: Callable[..., Path], submit: Callable[..., RunRecord], runs: Runs, clusters: Clusters
+) -> None:
+    start()
+    record = submit("print('all is well')")
+    until(lambda: record.run_id in clusters.get("small").runs, "the beginning")
+    until(lambda: not clusters.get("small").runs, "the end")
+    clusters.stop("small")
+    ended = runs.get(record.run_id)
+    assert (ended.state, ended.message) == (RunState.SUCCEEDED, "")
+    assert "all is well" in (runs.files(ended) / "executed.ipynb").read_text()
+    assert any(isinstance(event, CellEvent) for event in runs.events(ended))
 
 
 def test_workers_come_and_go_and_data_stays(clusters: Clusters, start: Callable[..., Path]) -> None:

@@ -161,7 +161,7 @@ def test_a_refusal_says_which_gate_the_value_and_what_would_pass_and_force_is_th
     cells = (PARAMETERS, ("raise ValueError('nulls')", "raises-exception"), SCORE)
     record = run_notebook(*cells)
     assert record.state is RunState.SUCCEEDED
-    path = make_notebook(*cells)
+    path = Path(record.source)
     refused = command(
         "promote", str(path), "--name", "churn", "--require", "accuracy>=0.95", "--require-checks", "raises-exception",
         "--require", "acuracy>0", "--from-run", record.run_id,
@@ -202,7 +202,7 @@ def test_somebody_else_approves_and_a_policy_is_not_undercut(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     record = run_notebook(PARAMETERS, SCORE)
-    path = make_notebook(PARAMETERS, SCORE)
+    path = Path(record.source)
     runs.config.promotion_policy = {"ch*": {"approvals": 2, "approvers": ["ann", "bob", "cat"]}}
     waits = promoted(promotions, path, run=record, gates=[ENOUGH, ApprovalGate(count=1)])
     assert waits.record.state is VersionState.PROPOSED
@@ -257,7 +257,7 @@ def test_versions_are_compared_rolled_back_paused_deleted_and_exported(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     record = run_notebook(PARAMETERS, SCORE)
-    path = make_notebook(PARAMETERS, SCORE)
+    path = Path(record.source)
     jobs, store = Jobs(runs), JobStore(runs.store)
     promoted(promotions, path, run=record, gates=[ENOUGH])
     make_notebook(PARAMETERS, SCORE, "print('new cell')")
@@ -314,7 +314,7 @@ def test_a_job_is_paused_exported_deleted_and_brought_back(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     record = run_notebook(PARAMETERS, SCORE)
-    path = make_notebook(PARAMETERS, SCORE)
+    path = Path(record.source)
     jobs, firing = Jobs(runs), Firing(runs)
     promoted(promotions, path, run=record)
     assert jobs.pause("churn").state is JobState.PAUSED
@@ -347,7 +347,9 @@ def test_a_model_is_registered_once_and_the_gates_make_it_the_champion(
     logs += "mlflow.pyfunc.log_model(name='model', python_model=Same(), pip_requirements=[])"
     cells = (PARAMETERS, SCORE, logs)
     path, client = make_notebook(*cells), MlflowClient(runs.config.mlflow_uri())
-    first, worse, better = (run_notebook(*cells, parameters={"shift": shift}) for shift in (0.0, -0.2, 0.05))
+    first, worse, better = (
+        runs.wait(runs.submit(runs.prepare(path, parameters={"shift": shift})).run_id) for shift in (0.0, -0.2, 0.05)
+    )
     assert [run.state for run in (first, worse, better)] == [RunState.SUCCEEDED] * 3
     model = RegisteredModel(name="churn model")
 
@@ -355,8 +357,7 @@ def test_a_model_is_registered_once_and_the_gates_make_it_the_champion(
         return dict(client.get_registered_model("churn model").aliases)
 
     nothing = run_notebook(PARAMETERS, SCORE, name="other.ipynb")
-    other = make_notebook(PARAMETERS, SCORE, name="other.ipynb")
-    refused = promoted(promotions, other, run=nothing, model=model)
+    refused = promoted(promotions, Path(nothing.source), run=nothing, model=model)
     assert refused.record.state is VersionState.REFUSED
     assert "logged no model" in refused.why
 

@@ -1,6 +1,6 @@
 """Job schedulers that are killed at random moments: every slot is fired once, none is lost, none is doubled.
 
-`JUPYTER_MLOPS_TEST_KILLS` says how many are killed on each database; a hundred unless it is set.
+`JUPYTER_MLOPS_TEST_KILLS` says how many are killed on each database; 60 unless it is set.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from .scheduler_nursery import LEASE
 
 pytestmark = pytest.mark.integration
 
-KILLS = int(os.environ.get("JUPYTER_MLOPS_TEST_KILLS", "100"))
+KILLS = int(os.environ.get("JUPYTER_MLOPS_TEST_KILLS", "60"))
 SEED = int(os.environ.get("JUPYTER_MLOPS_TEST_SEED", "0")) or random.randrange(2**32)
 ANYHOW = Policies(overlap=Overlap.ALLOW, catch_up=CatchUp.ALL)
 PATIENCE = 300.0

@@ -6,22 +6,24 @@ Look at the difference before you keep it: it is what changes in people's cluste
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from jupyter_mlops.kubernetes import manifest
+from jupyter_mlops.cluster_spec import ClusterSpec
+from jupyter_mlops.kubernetes import cluster_manifest, manifest
 
-from .specs import spec
+from .specs import profile, spec
 
 DIRECTORY = Path(__file__).parent / "golden"
 _OWNER = {"metadata": {"name": "train-churn-0f9a3c5e7b21", "uid": "11111111-2222-3333-4444-555555555555"}}
 
 
 def _job(*, parts: bool = False, **options: Any) -> Callable[..., list[dict[str, Any]]]:
-    def make(profile: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
-        run = spec(profile, **changes)
+    def make(fields: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
+        run = spec(fields, **changes)
         found = [manifest.job_manifest(run, mlflow_run_id="m1", **options)]
         if parts:
             found += [
@@ -31,6 +33,18 @@ def _job(*, parts: bool = False, **options: Any) -> Callable[..., list[dict[str,
         return found
 
     return make
+
+
+def _cluster(profile_changes: dict[str, Any]) -> list[dict[str, Any]]:
+    cluster = ClusterSpec(
+        cluster_id="0f9a3c5e7b21", name="gpus", owner="ann", tracking_uri="https://mlflow.example.org",
+        idle_timeout=1800, lifetime=28800, profile=profile(**profile_changes),
+        create_time=datetime(2026, 11, 24, 10, tzinfo=timezone.utc),
+    )  # fmt: skip
+    owned = cluster_manifest.owned_manifests(
+        cluster, ca="CA", certificate="CERTIFICATE", key="KEY", namespace="team-a", owner=_OWNER
+    )
+    return [cluster_manifest.job_manifest(cluster), owned["services"], owned["networkpolicies"]]
 
 
 CASES: dict[str, list[dict[str, Any]]] = {
@@ -55,6 +69,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
     "cpu_workers_on_an_old_server": _job(parts=True, success_policy=False)(
         {"cpus": 5, "memory": "10G", "pods": 2, "workers": 4}
     ),
+    "cluster_with_four_gpus_in_one_pod": _cluster({"cpus": 16, "memory": "128Gi", "gpus": 4, "context": "prod"}),
 }  # fmt: skip
 
 
