@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import StoreError, UsageError
 from ..identity import current_user
 from ..runs import Runs
 from ..schedule import next_moments
@@ -118,7 +119,10 @@ class Jobs:
             proposed.setdefault(record.version.job, []).append(record.version.number)
         found = []
         for job in self._jobs.jobs(states=states, owner=owner, limit=limit, after=after):
-            live = self._jobs.version(job.name, job.live_version).version if job.live_version is not None else None
+            live = None
+            if job.live_version is not None:
+                with suppress(StoreError):  # one that somebody changed in the database is no reason to hide the others
+                    live = self._jobs.version(job.name, job.live_version).version
             last = next(iter(self._slots.slots(job=job.name, limit=1)), None)
             found.append(JobLine(job, live, tuple(proposed.get(job.name, ())), last))
         return found

@@ -157,7 +157,9 @@ def remove(names: tuple[str, ...]) -> list[InstalledSpec]:
         if one is None:
             raise NotFoundError(
                 f"There is no kernelspec '{name}' of ours.",
-                hint=nearest(name, [each.name for each in known], noun="kernelspec"),
+                hint=nearest(name, [each.name for each in known], noun="kernelspec")
+                if known
+                else "`jupyter mlops kernels install` writes them.",
             )
         chosen.append(one)
     for each in chosen or known:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +24,10 @@ from ..redact import Redactor
 from ..spec import FailureCode, RunSpec, RunState
 from ..warm import calls, known
 from ..warm.reach import Reached, reach
+from ..worker import birth_of
 
 PLACE_FILE = "cluster.json"
-"""In the run's directory: the cluster's name and id."""
+"""In the run's directory: the cluster's name and id; and which process sends the run to it, until the head has it."""
 FETCHED_FILE = ".fetched"
 _AWAY = ("cluster_away",)
 _PATIENCE, _PAUSE = 2.0, 1.0
@@ -59,17 +61,23 @@ class ClusterRunner:
         cluster = known.known(self._config, spec.cluster or "")
         run_dir = self.files(spec.run_id)
         place = {"cluster": cluster.spec.name, "cluster_id": cluster.spec.cluster_id}
-        known.write_private(run_dir / PLACE_FILE, json.dumps(place).encode())
-        with reach(cluster) as head:
-            text = spec.to_json()
-            if head.call(calls.SUBMIT, spec=text) == "accepted":
-                return
-            with tempfile.TemporaryDirectory(prefix="mlops-send-") as scratch:
-                bundle = SnapshotStore(self._config.data_path).write_zip(
-                    spec.snapshot_id, Path(scratch) / "snapshot.zip"
-                )
-                _send(head, bundle)
-            head.call(calls.SUBMIT, spec=text)
+        # Whoever looks meanwhile must not take a run that the head does not know yet for one that it has lost.
+        sender = {"pid": os.getpid(), "born": birth_of(os.getpid()), "host": socket.gethostname()}
+        known.write_private(run_dir / PLACE_FILE, json.dumps({**place, "sender": sender}).encode())
+        try:
+            with reach(cluster) as head:
+                text = spec.to_json()
+                if head.call(calls.SUBMIT, spec=text) == "accepted":
+                    return
+                with tempfile.TemporaryDirectory(prefix="mlops-send-") as scratch:
+                    bundle = SnapshotStore(self._config.data_path).write_zip(
+                        spec.snapshot_id, Path(scratch) / "snapshot.zip"
+                    )
+                    _send(head, bundle)
+                head.call(calls.SUBMIT, spec=text)
+        finally:
+            with suppress(OSError):  # a full disk: then the sender's end says the same
+                known.write_private(run_dir / PLACE_FILE, json.dumps(place).encode())
 
     def events(self, run_id: str, *, follow: bool, stop: Callable[[], bool]) -> Iterator[Event]:
         """From this machine's copy, brought up to date from the head.
@@ -252,6 +260,7 @@ class _Mirror:
         """
         path = self._run_dir / EVENTS_FILE
         offset = path.stat().st_size if path.exists() else 0
+        sender = _place(self._run_dir).get("sender")  # before the question: then it was sent before the answer
         try:
             answer = self._ask(offset, wait)
         except (ClusterError, NotFoundError) as error:
@@ -259,6 +268,9 @@ class _Mirror:
             if not _is_gone(error):
                 raise
             self._lost()
+            return
+        if answer.get("unknown") and sender is not None and known.is_alive(sender):
+            time.sleep(min(wait, _PAUSE))
             return
         if answer.get("unknown") or answer["ended"]:  # a head that was replaced, or a run that died without a word
             self._lost()

@@ -214,8 +214,6 @@ class Store:
             before: Created before this moment: the `create_time` of the last of the page before.
         """
         query = select(RunRow).order_by(RunRow.create_time.desc(), RunRow.run_id).limit(limit)
-        if states:
-            query = query.where(RunRow.state.in_([state.value for state in states]))
         if source is not None:
             wanted = plain_text(source)
             query = query.where(
@@ -229,8 +227,11 @@ class Store:
             query = query.where(RunRow.create_time >= since)
         if before is not None:
             query = query.where(RunRow.create_time < before)
+        # A question for each state: for a list of them a planner may read every run there is.
+        queries = [query.where(RunRow.state == state.value) for state in dict.fromkeys(states)] or [query]
         with self._errors(), self._read() as session:
-            return [record_from_row(row) for row in session.scalars(query)]
+            found = [record_from_row(row) for one in queries for row in session.scalars(one)]
+        return sorted(found, key=lambda record: (-record.create_time.timestamp(), record.run_id))[:limit]
 
     @contextmanager
     def _read(self) -> Iterator[Session]:

@@ -221,7 +221,7 @@ class SlotStore:
             if job is not None:
                 query = query.where(SlotRow.job_id == job_row(session, job).job_id)
             # A question for each state: an index answers each in order, and no database merges them for us.
-            queries = [query.where(SlotRow.state == state.value) for state in states] or [query]
+            queries = [query.where(SlotRow.state == state.value) for state in dict.fromkeys(states)] or [query]
             found = [as_slot(row, name) for one in queries for row, name in session.execute(one)]
         return sorted(found, key=lambda slot: (slot.slot_time, slot.slot_id), reverse=True)[:limit]
 

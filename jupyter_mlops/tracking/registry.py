@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import TrackingError, UsageError, nearest
+from .address import is_server
 from .connection import Connection, connect
 
 
@@ -46,13 +47,15 @@ def register_model(
         TrackingError: MLflow is away or refuses.
     """
     connection = connect(uri, wait)
-    model_id = _logged_model(connection, mlflow_run_id, logged_as)
+    model_id, place = _logged_model(connection, mlflow_run_id, logged_as)
+    # MLflow's own database looks up a model by the address of the process, which need not be this one; a server knows.
+    source = f"models:/{model_id}" if is_server(connection.uri) else place
     known = _of_run(connection, mlflow_run_id, name)
     if known is not None:
         return known
     _have_model(connection, name)
     made = connection.do(lambda: connection.client.create_model_version(
-        name, source=f"models:/{model_id}", run_id=mlflow_run_id, model_id=model_id, tags=dict(tags)
+        name, source=source, run_id=mlflow_run_id, model_id=model_id, tags=dict(tags)
     ), allowance=60)  # fmt: skip
     return ModelVersion(name, str(made.version), mlflow_run_id)
 
@@ -98,13 +101,13 @@ def set_alias(uri: str, model: ModelVersion, alias: str, *, wait: float) -> None
     connection.do(lambda: connection.client.set_registered_model_alias(model.name, alias, model.version))
 
 
-def _logged_model(connection: Connection, mlflow_run_id: str, logged_as: str | None) -> str:
+def _logged_model(connection: Connection, mlflow_run_id: str, logged_as: str | None) -> tuple[str, str]:
     run = connection.do(lambda: connection.client.get_run(mlflow_run_id))
     outputs = run.outputs.model_outputs if run.outputs is not None else []
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, str]] = {}
     for output in sorted(outputs, key=lambda output: output.step):  # the last of a name wins
         model = connection.do(lambda output=output: connection.client.get_logged_model(output.model_id))  # type: ignore[misc]
-        found[model.name] = model.model_id
+        found[model.name] = (model.model_id, model.artifact_location)
     if logged_as is not None:
         if logged_as not in found:
             raise UsageError(

@@ -79,6 +79,26 @@ def unfold(part: Locator, title: str) -> None:
         details.locator("summary").click()
 
 
+def resize_panel(page: Page, width: int) -> None:
+    """Drag the edge of the panel until it is so wide, in pixels, the bar with its icon not counted."""
+    stack = page.locator("#jp-right-stack")
+    for _ in range(3):  # the first pixels of a drag are lost
+        box = stack.bounding_box()
+        assert box is not None
+        if abs(box["width"] - width) < 2:
+            return
+        x, y = box["x"] - 2, box["y"] + 300
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + (box["width"] - width) / 2, y, steps=4)
+        page.mouse.move(x + box["width"] - width, y, steps=4)
+        page.mouse.up()
+        page.wait_for_timeout(300)
+    box = stack.bounding_box()
+    assert box is not None
+    assert abs(box["width"] - width) < 12, box
+
+
 def set_settings(lab: Lab, **values: object) -> None:
     """Settings of the panel, as the settings editor saves them; read when Lab is loaded."""
     lab.request("PUT", "/lab/api/settings/jupyter-mlops:panel", {"raw": json.dumps(values)})

@@ -17,6 +17,7 @@ import pytest
 from jupyter_mlops.clusters import Clusters
 from jupyter_mlops.errors import ClusterError, NotFoundError, UsageError
 from jupyter_mlops.events import CellEvent, RunEvent
+from jupyter_mlops.runner import cluster as cluster_runner
 from jupyter_mlops.runs import Runs
 from jupyter_mlops.spec import FailureCode, RunState
 from jupyter_mlops.store.models import RunRecord
@@ -281,6 +282,43 @@ def test_a_run_whose_cluster_is_killed_gets_its_record_and_nothing_goes_on(
     assert "The cluster small was lost" in ended.message
     assert clusters.find(everywhere=False) == []
     nothing_left(directory)
+
+
+def test_a_run_that_is_still_being_sent_is_not_taken_for_lost(
+    start: Callable[..., Path],
+    submit: Callable[..., RunRecord],
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start()
+    send, seen = cluster_runner._send, []
+
+    def look_while_it_is_sent(*arguments: Any) -> None:
+        seen.extend(record.state for record in runs.find())
+        send(*arguments)
+        seen.extend(record.state for record in runs.find())
+
+    monkeypatch.setattr(cluster_runner, "_send", look_while_it_is_sent)
+    record = submit("print('all is well')")
+    assert seen == [RunState.PENDING] * 2
+    ended = runs.wait(record.run_id)
+    assert (ended.state, ended.message) == (RunState.SUCCEEDED, "")
+    assert "sender" not in (runs.files(ended) / cluster_runner.PLACE_FILE).read_text()
+
+
+def test_a_run_that_was_never_sent_whole_is_recorded_as_lost(
+    start: Callable[..., Path], submit: Callable[..., RunRecord], runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start()
+
+    def break_off(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster_runner, "_send", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        submit("print('nothing')")
+    (record,) = runs.find()
+    assert (record.state, record.code) == (RunState.FAILED, FailureCode.WORKER_DIED)
 
 
 def test_a_run_that_nobody_looked_at_before_its_cluster_ended_has_the_record_that_it_made(

@@ -48,7 +48,7 @@ export function RunDetailsView({ model, context, onBack }: RunDetailsProps): Rea
         {!isEnd(state) && progress.phase !== '' && <span>{printable(progress.phase)}</span>}
       </p>
       <Bar model={model} context={context} />
-      <Failure model={model} run={run} context={context} />
+      <Failure model={model} run={run} />
       {model.problem && <ProblemView problem={model.problem} />}
       <Actions model={model} run={run} context={context} />
       {progress.notices.map((notice, index) => (
@@ -162,7 +162,7 @@ interface RunProps {
   context: Context;
 }
 
-function Failure({ model: { progress }, run, context: { trans } }: RunProps): React.JSX.Element | null {
+function Failure({ model: { progress }, run }: Omit<RunProps, 'context'>): React.JSX.Element | null {
   const { end } = progress;
   const message = end?.message ?? run.message;
   if (!isEnd(run.state) && !end) {
@@ -171,16 +171,8 @@ function Failure({ model: { progress }, run, context: { trans } }: RunProps): Re
   if (message === '') {
     return null;
   }
-  const cell = end?.cell_index == null ? undefined : progress.cells.get(end.cell_index);
   return (
     <div className={`jp-mlops-problem${run.state === 'cancelled' ? ' jp-mod-quiet' : ''}`}>
-      {cell && (
-        <p className="jp-mlops-where">
-          {cell.title === ''
-            ? trans.__('Cell %1', cell.number)
-            : trans.__('Cell %1: %2', cell.number, printable(cell.title))}
-        </p>
-      )}
       {end?.line != null && end.line !== '' && <code className="jp-mlops-line">{printable(end.line)}</code>}
       {message.split('\n').map((line, index) => (
         <p key={index}>{printable(line)}</p>

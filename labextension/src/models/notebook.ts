@@ -143,13 +143,14 @@ export class NotebookModel implements IDisposable {
   tagActiveCell(): boolean {
     const notebook = this._panel?.content;
     const cell = notebook?.activeCell;
-    if (!notebook || cell?.model.type !== 'code') {
+    if (!notebook?.model || cell?.model.type !== 'code') {
       return false;
     }
     const tags = cell.model.getMetadata('tags') as unknown;
     const others = Array.isArray(tags) ? (tags as unknown[]) : [];
     if (!others.includes(TAG)) {
-      cell.model.setMetadata('tags', [...others, TAG]);
+      // By itself a change of metadata is not undone.
+      notebook.model.sharedModel.transact(() => cell.model.setMetadata('tags', [...others, TAG]));
     }
     return true;
   }
