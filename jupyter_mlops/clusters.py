@@ -237,6 +237,9 @@ class Clusters:
         """
         mine = {each.spec.name: each for each in known.all_known(self.config)}
         if name in mine:
+            from .cluster.client import quiet_client
+
+            quiet_client(name)
             self._end(mine[name])
             return
         problems: list[str] = []

@@ -135,6 +135,20 @@ def hold_client(client: Client, name: str, give_up: Callable[[], None]) -> None:
     atexit.register(close_client)
 
 
+def quiet_client(name: str) -> None:
+    """Close this process's client if it is one of a cluster that is about to end, which it would look for noisily.
+
+    `get_client` tells then that the cluster is gone.
+
+    Args:
+        name: Of the cluster.
+    """
+    with _lock:
+        if _held is not None and _held.pid == os.getpid() and _held.name == name:
+            with contextlib.suppress(Exception):
+                _held.client.close(timeout=_CLOSE_TIMEOUT)
+
+
 def close_client() -> None:
     """End this process's client and cluster, if there are any."""
     global _held

@@ -154,6 +154,8 @@ class ClusterRunner:
             except MLOpsError:
                 away.add(cluster)
                 continue
+            except OSError:  # this run's own directory: a full disk, or damaged; the others are worth showing
+                continue
             yield run_id, list(read_events(run_dir))
 
     def files(self, run_id: str) -> Path:

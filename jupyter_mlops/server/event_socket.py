@@ -8,6 +8,7 @@ The browser says `{"follow": RUN, "after": N}` and `{"unfollow": RUN}`. It hears
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ from .wire import to_json
 if TYPE_CHECKING:
     from .context import Context
 
+_log = logging.getLogger(__name__)
 _MOST_FOLLOWED = 32
 _MOST_WAITING = 500
 """Events of a run that wait for a browser; also the most in one message."""
@@ -124,9 +126,8 @@ class EventSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ig
                 self._send_from_thread({"run": run_id, "ended": True, "changed": [
                     run_out(self._context, self._context.runs.get(run_id))
                 ]})  # fmt: skip
-        except MLOpsError as error:
-            problem = Problem(message=error.message, hint=error.hint, code=error.code)
-            self._send_from_thread({"run": run_id, "problem": problem})
+        except Exception as error:  # noqa: BLE001 - the browser would wait for ever
+            self._send_from_thread({"run": run_id, "problem": _problem_of(error)})
         finally:
             if self._followed.get(run_id) is stop:
                 self._followed.pop(run_id, None)
@@ -255,8 +256,8 @@ class ListWatch:
                 self._wake.clear()
             try:
                 records = self._context.runs.find(limit=_LISTED)
-            except MLOpsError as error:
-                self._tell(listeners, {"problem": Problem(message=error.message, hint=error.hint, code=error.code)})
+            except Exception as error:  # noqa: BLE001 - without this thread no browser would hear of anything again
+                self._tell(listeners, {"problem": _problem_of(error)})
             else:
                 stands = {record.run_id: (record.state, record.code, record.mlflow_run_id) for record in records}
                 changed = [record for record in records if known.get(record.run_id) != stands[record.run_id]]
@@ -269,6 +270,17 @@ class ListWatch:
     def _tell(self, listeners: list[Callable[[dict[str, Any]], bool]], message: dict[str, Any]) -> None:
         for listener in listeners:
             listener(message)
+
+
+def _problem_of(error: Exception) -> Problem:
+    """What went wrong, for the browser; the traceback of what was not foreseen goes to the server's log alone."""
+    if isinstance(error, MLOpsError):
+        return Problem(message=error.message, hint=error.hint, code=error.code)
+    _log.error("The runs could not be looked at.", exc_info=error)
+    return Problem(
+        message=f"The server could not do it: {type(error).__name__}.", hint="The log of the Jupyter server says more.",
+        code="internal",
+    )  # fmt: skip
 
 
 def _text(message: str | bytes) -> str:

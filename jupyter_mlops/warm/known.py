@@ -5,10 +5,12 @@ Whoever can read the certificate can use the cluster, so the directory is its ow
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 from ..cluster_spec import SPEC_FILE, ClusterSpec
 from ..config import MLOps
-from ..errors import NotFoundError, UsageError, nearest
+from ..errors import ClusterError, NotFoundError, UsageError, nearest
 from ..worker import birth_of
 
 CLUSTERS = "clusters"
@@ -104,20 +106,32 @@ def remember(config: MLOps, spec: ClusterSpec, files: Mapping[str, str]) -> Know
 
     Raises:
         UsageError: there is one of this name.
+        ClusterError: it cannot be written.
     """
     directory = config.data_path / CLUSTERS / spec.name
-    directory.parent.mkdir(mode=0o700, exist_ok=True)
     try:
-        directory.mkdir(mode=0o700)
-    except FileExistsError:
-        raise UsageError(
-            f"There is a cluster '{spec.name}' already.",
-            hint=f"Use it, end it (jupyter mlops cluster stop {spec.name}), or choose another --name.",
-            code="exists",
-        ) from None
-    for name, text in files.items():
-        write_private(directory / name, text.encode())
-    write_private(directory / SPEC_FILE, spec.model_dump_json(indent=1).encode())
+        directory.parent.mkdir(mode=0o700, exist_ok=True)
+        # Whole or not at all: a directory without its spec would keep the name, and no command would know it.
+        made = Path(tempfile.mkdtemp(prefix=".cluster-", dir=config.data_path))
+        try:
+            for name, text in files.items():
+                write_private(made / name, text.encode())
+            write_private(made / SPEC_FILE, spec.model_dump_json(indent=1).encode())
+            made.rename(directory)
+        except OSError:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise UsageError(
+                f"There is a cluster '{spec.name}' already.",
+                hint=f"Use it, end it (jupyter mlops cluster stop {spec.name}), or choose another --name.",
+                code="exists",
+            ) from None
+        raise ClusterError(
+            f"The directory of the cluster cannot be written: {error.strerror or error}.",
+            hint="Free some space, or set JUPYTER_MLOPS_DATA_DIR.", code="disk_full",
+        ) from error  # fmt: skip
     return Known(spec, directory)
 
 

@@ -48,16 +48,18 @@ def start(known: Known, config: MLOps, *, told: Callable[[str], None]) -> None:
         raise ClusterError(f"The head of the cluster could not be started: {error.strerror or error}.") from error
     # A long-lived parent (a kernel) would keep the ended head as a zombie.
     threading.Thread(target=head.wait, name="mlops-wait", daemon=True).start()
-    told("starting the Dask scheduler and its workers")
     deadline = time.monotonic() + _START
-    while known.head is None:
-        if head.poll() is not None or time.monotonic() > deadline:
-            why = known.last_words() or f"its process ended ({head.poll()})"
-            with suppress(ProcessLookupError):
-                os.kill(head.pid, signal.SIGKILL)
-            known.forget()
-            raise ClusterError(f"The cluster '{known.spec.name}' did not start: {why}")
-        time.sleep(_LOOK)
+    try:
+        told("starting the Dask scheduler and its workers")
+        while known.head is None:
+            if head.poll() is not None or time.monotonic() > deadline:
+                why = known.last_words() or f"its process ended ({head.poll()})"
+                raise ClusterError(f"The cluster '{known.spec.name}' did not start: {why}")
+            time.sleep(_LOOK)
+    except BaseException:  # Ctrl-C too: nothing may hold GPUs that nobody wants any more
+        head.kill()
+        known.forget()
+        raise
 
 
 def is_lost(known: Known) -> bool:

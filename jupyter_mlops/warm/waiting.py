@@ -16,6 +16,7 @@ import os
 import secrets
 import select
 import signal
+import site
 import subprocess
 import sys
 import time
@@ -101,8 +102,17 @@ def key(environment: Mapping[str, str]) -> str:
     kept = {name: value for name, value in environment.items() if name not in _CALLERS_OWN}
     package = Path(__file__).parents[1]
     newest = max(path.stat().st_mtime_ns for path in package.rglob("*.py"))  # somebody may be working on it
-    facts = [sorted(kept.items()), sys.executable, sys.version, str(package), newest]
+    facts = [sorted(kept.items()), sys.executable, sys.version, str(package), newest, _installed()]
     return hashlib.sha256(json.dumps(facts).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _installed() -> list[tuple[str, int]]:
+    """When packages were last installed or removed: those in editable mode are found by a new Python only."""
+    found = []
+    for directory in (*site.getsitepackages(), site.getusersitepackages()):
+        with contextlib.suppress(OSError):
+            found.append((directory, Path(directory).stat().st_mtime_ns))
+    return found
 
 
 def main() -> int:

@@ -22,7 +22,7 @@ export function tellEnds(context: Context, told: () => Told): void {
     }
     if (run.state === 'failed') {
       const message = trans.__('%1 failed: %2', nameOf(run), short(run.message));
-      Notification.error(message, { actions: [show(run)], autoClose: false });
+      Notification.error(message, { actions: [show(run)], autoClose: 2 * STAY });
     } else if (wanted === 'all' && run.state === 'succeeded') {
       Notification.success(trans.__('%1 succeeded.', nameOf(run)), {
         actions: [show(run)],

@@ -71,12 +71,18 @@ def section(page: Page, name: str) -> Locator:
     return page.locator(f"#jupyter-mlops-panel-{name}")
 
 
+def summary(page: Page, name: str) -> Locator:
+    """How the opened run of that name stands."""
+    details = page.locator(".jp-mlops-details").filter(has=page.get_by_role("heading", name=name, exact=True))
+    return details.locator(".jp-mlops-summary")
+
+
 def unfold(part: Locator, title: str) -> None:
     """Open a folded part of a section, unless it is open."""
     details = part.locator("details").filter(has=part.page.locator("summary", has_text=title))
     details.wait_for()
     if details.get_attribute("open") is None:
-        details.locator("summary").click()
+        details.locator("summary").press("Enter")  # a notification may lie over it
 
 
 def resize_panel(page: Page, width: int) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 import pytest
 
 from .lab import Lab, open_page, run_command
-from .panel import PATIENCE, open_panel, resize_panel, section
+from .panel import PATIENCE, open_panel, resize_panel, section, summary
 
 pytestmark = [pytest.mark.browser, pytest.mark.pictures]
 
@@ -39,5 +39,5 @@ def test_the_panel_beside_an_example(panel_lab: Lab, pictures: Path, theme: Lite
         page.wait_for_timeout(3000)
         runs.get_by_role("heading", level=3).last.scroll_into_view_if_needed()
         page.screenshot(path=pictures / f"panel-{theme}.png")
-        expect(runs.get_by_text("Succeeded").first).to_be_visible(timeout=PATIENCE)
+        expect(summary(page, f"tumours-{theme}").get_by_text("Succeeded")).to_be_visible(timeout=PATIENCE)
     panel_lab.end_kernels()

@@ -17,6 +17,7 @@ from .panel import (
     section,
     serious_faults,
     start,
+    summary,
     unfold,
     wait_for_end,
     write_notebook,
@@ -60,7 +61,7 @@ def test_hostile_names_and_texts_are_shown_as_text(panel_lab: Lab) -> None:
         form.get_by_label("__proto__").fill(HOSTILE)
         section(page, "run").get_by_role("button", name="Run a <b>&amp; b.ipynb").click()
         runs = section(page, "runs")
-        expect(runs.get_by_text("Failed").first).to_be_visible(timeout=PATIENCE)
+        expect(summary(page, "a <b>&amp; b").get_by_text("Failed")).to_be_visible(timeout=PATIENCE)
         expect(runs.get_by_role("heading", name="a <b>&amp; b")).to_be_visible()
         expect(runs.get_by_text(f"ValueError: {HOSTILE}").first).to_be_visible()
         expect(runs.get_by_role("log")).to_contain_text(f"{HOSTILE}red\\u202eab")

@@ -130,6 +130,7 @@ def test_a_cluster_computes_for_this_process_and_for_runs_and_leaves_nothing(
     assert (found.info.status, found.data.metrics["answer"]) == ("FINISHED", 42)
 
     clusters.stop("small")
+    assert client.status == "closed"
     nothing_left(directory)
     with pytest.raises(ClusterError, match="'small' is gone"):
         get_client()
@@ -282,6 +283,17 @@ def test_a_run_whose_cluster_is_killed_gets_its_record_and_nothing_goes_on(
     assert "The cluster small was lost" in ended.message
     assert clusters.find(everywhere=False) == []
     nothing_left(directory)
+
+
+def test_a_start_that_is_broken_off_leaves_nothing(clusters: Clusters) -> None:
+    def break_off(_text: str) -> None:
+        raise KeyboardInterrupt
+
+    profile = clusters.config.profile("local", workers=1, cpus=1.0, gpus=0)
+    with pytest.raises(KeyboardInterrupt):
+        clusters.start(profile, name="small", told=break_off)
+    assert clusters.find(everywhere=False) == []
+    nothing_left(clusters.config.data_path / "clusters" / "small")
 
 
 def test_a_run_that_is_still_being_sent_is_not_taken_for_lost(

@@ -378,11 +378,18 @@ def test_a_model_is_registered_once_and_the_gates_make_it_the_champion(
     assert aliases() == {"challenger": "1", "champion": "3"}
     last = promoted(promotions, path, run=better, parameters={"shift": 0.05}, model=model)
     assert last.record.state is VersionState.LIVE
+    Firing(runs).trigger("churn")
+    with job_scheduler():
+        (slot,) = until(
+            lambda: SlotStore(runs.store).slots(job="churn", states=[SlotState.SUCCEEDED, SlotState.FAILED])
+        )
+    assert (slot.state, aliases()["champion"]) == (SlotState.SUCCEEDED, "4"), slot.message
     assert Jobs(runs).rollback("churn", reason="slow").record.version.copy_of == version.number
     assert aliases()["champion"] == "1", "the model of the version that it goes back to"
     found = client.search_model_versions("name = 'churn model'")
-    assert sorted(str(one.version) for one in found) == ["1", "2", "3"]
-    assert {one.tags["mlops.run_id"] for one in found} == {first.run_id, worse.run_id, better.run_id}
+    assert sorted(str(one.version) for one in found) == ["1", "2", "3", "4"]
+    known = {first.run_id, worse.run_id, better.run_id, slot.run_id}
+    assert {one.tags["mlops.run_id"] for one in found} == known
 
 
 def test_a_notebook_promotes_itself_and_its_clean_run_does_not(runs: Runs, make_notebook: Callable[..., Path]) -> None:

@@ -58,11 +58,6 @@ export function RunDetailsView({ model, context, onBack }: RunDetailsProps): Rea
             : printable(notice.message)}
         </p>
       ))}
-      {progress.cells.size > 0 && (
-        <Fold title={trans.__('Cells')} open>
-          <CellList progress={progress} trans={trans} />
-        </Fold>
-      )}
       {progress.metrics.size > 0 && (
         <Fold title={trans.__('Metrics')} open>
           <div className="jp-mlops-curves">
@@ -75,6 +70,11 @@ export function RunDetailsView({ model, context, onBack }: RunDetailsProps): Rea
               {trans.__('%1 more are in MLflow.', progress.metricsLeftOut.size)}
             </p>
           )}
+        </Fold>
+      )}
+      {progress.cells.size > 0 && (
+        <Fold title={trans.__('Cells')} open>
+          <CellList progress={progress} trans={trans} />
         </Fold>
       )}
       {progress.log.lines.length > 0 && (

@@ -115,10 +115,12 @@ def test_a_backfill_is_shown_before_it_is_made_and_bounded(store: JobStore) -> N
     assert dry.output.count("2026-01-0") == 3
     assert SlotStore(Runs().store).slots(job="churn") == []
     assert (
-        "Slots made: 3. Moments that had one: 0." in invoke("jobs", "backfill", "churn", "2026-01-01", "2026-01-03").output
+        "Slots made: 3. Moments that had one: 0."
+        in invoke("jobs", "backfill", "churn", "2026-01-01", "2026-01-03").output
     )
     assert (
-        "Slots made: 1. Moments that had one: 3." in invoke("jobs", "backfill", "churn", "2026-01-01", "2026-01-04").output
+        "Slots made: 1. Moments that had one: 3."
+        in invoke("jobs", "backfill", "churn", "2026-01-01", "2026-01-04").output
     )
     many = invoke("jobs", "backfill", "churn", "1970-01-01", "2026-01-01")
     assert many.exit_code == 2

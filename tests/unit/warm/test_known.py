@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_mlops.config import MLOps
-from jupyter_mlops.errors import NotFoundError, UsageError
+from jupyter_mlops.errors import ClusterError, NotFoundError, UsageError
 from jupyter_mlops.warm import known
 from jupyter_mlops.worker import birth_of
 
@@ -30,6 +31,30 @@ def test_a_name_is_given_once() -> None:
     known.remember(MLOps(), cluster(), {})
     with pytest.raises(UsageError, match="There is a cluster 'gpus' already"):
         known.remember(MLOps(), cluster(), {})
+
+
+def test_a_directory_that_was_left_empty_does_not_keep_the_name() -> None:
+    config = MLOps()
+    (config.data_path / known.CLUSTERS / "gpus").mkdir(parents=True)
+    known.remember(config, cluster(), {})
+    assert [each.spec.name for each in known.all_known(config)] == ["gpus"]
+
+
+def test_what_cannot_be_written_whole_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, write = MLOps(), known.write_private
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name == known.SPEC_FILE:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(known, "write_private", full)
+    with pytest.raises(ClusterError, match=r"cannot be written: No space left on device") as error:
+        known.remember(config, cluster(), {"tls.key": "secret"})
+    assert error.value.code == "disk_full"
+    assert list(config.data_path.rglob("tls.key")) == []
+    monkeypatch.undo()
+    known.remember(config, cluster(), {})
 
 
 def test_an_unknown_name_lists_the_nearest() -> None:
