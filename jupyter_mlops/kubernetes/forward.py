@@ -153,7 +153,8 @@ class PortForward:
     def _take(self, listener: socket.socket, port: int) -> None:
         try:
             local, _ = listener.accept()
-        except OSError:  # It went away again, or there is no file descriptor left: then the next may work.
+        except OSError:  # It went away again, or there is no file descriptor left: then a later look may work.
+            time.sleep(0.1)
             return
         connection = _Connection(local, port)
         connection.thread = threading.Thread(

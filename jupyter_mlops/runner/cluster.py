@@ -100,7 +100,7 @@ class ClusterRunner:
                     try:
                         mirror.update(wait=_PATIENCE if follow and told else 0.0)
                         away = False
-                    except (ClusterError, KubernetesError) as error:
+                    except (ClusterError, KubernetesError, TrackingError) as error:
                         if not follow:
                             raise
                         if not away:
@@ -188,14 +188,21 @@ class ClusterRunner:
         (run_dir / FETCHED_FILE).touch()
 
     def record_loss(self, run_dir: Path) -> None:
-        """Record the end of a run whose cluster is gone: what MLflow knows of it, else that it was lost."""
+        """Record the end of a run whose cluster is gone: what MLflow knows of it, else that it was lost.
+
+        Raises:
+            TrackingError: MLflow is away, and may know that the run ended well.
+        """
         from ..engine.publish import queue_publication
 
         told = [event for event in read_events(run_dir) if isinstance(event, RunEvent)]
         mlflow_run_id = next((event.mlflow_run_id for event in reversed(told) if event.mlflow_run_id), None)
         recorded: list[Event] = []
-        with suppress(TrackingError):
+        try:
             recorded = self._in_mlflow(run_dir, mlflow_run_id)
+        except TrackingError as error:
+            if error.retryable:
+                raise
         if not any(map(_is_final, recorded)):
             url = next((event.mlflow_url for event in reversed(told) if event.mlflow_url), None)
             recorded = [RunEvent(
@@ -317,10 +324,10 @@ class _Mirror:
     def _lost(self) -> None:
         from ..worker import one_at_a_time
 
-        self.ended = True
         with one_at_a_time(self._run_dir):
             if _final(self._run_dir) is None:
                 self._runner.record_loss(self._run_dir)
+        self.ended = True
 
 
 def _send(head: Reached, bundle: Path) -> None:

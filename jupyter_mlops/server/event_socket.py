@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
@@ -37,6 +38,8 @@ _MOST_WAITING = 500
 """Events of a run that wait for a browser; also the most in one message."""
 _PATIENCE = 1.0
 """Seconds between two looks whether the browser still wants more."""
+_SLOWEST = 15.0
+"""Seconds that a browser may leave a message of the list untaken, which all the others wait for."""
 _LIST_SECONDS = 2.0
 """Seconds between two looks of the server at the list of runs, while somebody listens."""
 _LISTED = 100
@@ -134,10 +137,14 @@ class EventSocket(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ig
 
     def _send_from_thread(self, message: dict[str, Any]) -> bool:
         """Send from another thread, and wait until it has gone out; False: nobody is there any more."""
-        if self._loop is None or self._loop.is_closed():
+        loop = self._loop
+        if loop is None or loop.is_closed():
             return False
         try:
-            return asyncio.run_coroutine_threadsafe(self._send(message), self._loop).result()
+            return asyncio.run_coroutine_threadsafe(self._send(message), loop).result(_SLOWEST)
+        except FutureTimeoutError:  # a computer that sleeps: its browser comes again, and is told anew
+            loop.call_soon_threadsafe(self.close)
+            return False
         except RuntimeError:  # the loop was closed in between
             return False
 
@@ -269,7 +276,8 @@ class ListWatch:
 
     def _tell(self, listeners: list[Callable[[dict[str, Any]], bool]], message: dict[str, Any]) -> None:
         for listener in listeners:
-            listener(message)
+            if not listener(message):  # it is gone, or takes nothing: it hears the list when it comes again
+                self.leave(listener)
 
 
 def _problem_of(error: Exception) -> Problem:

@@ -35,6 +35,8 @@ _NEXT = 3.0
 _WARMING = 120.0
 """Seconds that an engine may take until it is ready, and until when no other is begun."""
 _LOOK = 0.05
+_UPLOAD_IDLE = 600.0
+"""Seconds without a further block after which an upload counts as broken off."""
 _ENDING = 60.0
 
 
@@ -89,7 +91,7 @@ class Acceptor:
 
     def active(self) -> list[str]:
         """The runs whose process lives."""
-        return [run_id for run_id, spare in self._runs.items() if spare.process.poll() is None]
+        return [run_id for run_id, spare in list(self._runs.items()) if spare.process.poll() is None]
 
     def state(self) -> dict[str, Any]:
         """What is known of the cluster now."""
@@ -125,7 +127,7 @@ class Acceptor:
         except MLOpsError:
             return "snapshot"
         run_dir = self._config.run_dir(run.run_id)
-        run_dir.mkdir(parents=True, mode=0o700)
+        run_dir.mkdir(parents=True, mode=0o700, exist_ok=True)  # one that could not be handed over is sent again
         (run_dir / "spec.json").write_text(spec, encoding="utf-8")
         spare = self._hand_over(run.run_id, run_dir)
         threading.Thread(target=self._make_next, args=(spare,), name="mlops-next", daemon=True).start()
@@ -146,6 +148,8 @@ class Acceptor:
         if _UPLOAD.fullmatch(upload) is None:
             raise UsageError(f"{upload!r} names no upload.")
         path = self._data / f".upload-{upload}.zip"
+        if not offset:
+            self._sweep_uploads()
         with path.open("ab") as file:
             if file.tell() != offset:
                 raise UsageError("A block of the snapshot is missing.", code="damaged")
@@ -156,6 +160,13 @@ class Acceptor:
             finally:
                 path.unlink()
         return True
+
+    def _sweep_uploads(self) -> None:
+        """Remove what was begun and broken off."""
+        for path in self._data.glob(".upload-*.zip"):
+            with suppress(OSError):
+                if time.time() - path.stat().st_mtime > _UPLOAD_IDLE:
+                    path.unlink()
 
     async def events(self, run_id: str, offset: int, wait: float) -> dict[str, Any]:
         """What a run has told from a byte of its events on, as soon as there is something.

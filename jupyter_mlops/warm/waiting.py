@@ -36,6 +36,8 @@ _LAST_CALL = 30.0
 """Seconds that an engine which was taken waits for the word of whoever has taken it."""
 _ENDING = 2.0
 """Seconds that an engine has to go when nobody wants it; its kernel goes with it."""
+_STALE = 7 * 86400.0
+"""Seconds after which what lies beside the record is nobody's: longer than an engine waits."""
 _LONGEST_LINE = 8192
 _CALLERS_OWN = frozenset({
     "_", "SHLVL", "PWD", "OLDPWD", "COLUMNS", "LINES", "TERM", "TERM_SESSION_ID", "WINDOWID", "JPY_PARENT_PID",
@@ -56,18 +58,15 @@ def hand_over(data: Path, run_dir: Path) -> int | None:
         started in the ordinary way.
     """
     directory = data / DIRECTORY
-    claimed = directory / f"claimed-{os.getpid()}-{secrets.token_hex(4)}"
-    try:
-        (directory / RECORD).rename(claimed)  # of several that try, one succeeds
-    except OSError:
+    claimed = _claim(directory)
+    if claimed is None:
         return None
     try:
         known = _read(claimed)
         if known is None:
             return None
         if known["key"] != key(os.environ):
-            with contextlib.suppress(OSError):
-                os.kill(known["pid"], signal.SIGTERM)
+            _send_away(claimed)
             return None
         return known["pid"] if _tell(directory / str(known["pipe"]), run_dir) else None
     finally:
@@ -91,10 +90,29 @@ def dismiss(data: Path) -> None:
     Args:
         data: The data directory.
     """
-    known = _read(data / DIRECTORY / RECORD)
+    claimed = _claim(data / DIRECTORY)
+    if claimed is not None:
+        _send_away(claimed)
+
+
+def _claim(directory: Path) -> Path | None:
+    """Take the record, so that nobody else does; None: there is none."""
+    claimed = directory / f"claimed-{os.getpid()}-{secrets.token_hex(4)}"
+    try:
+        (directory / RECORD).rename(claimed)  # of several that try, one succeeds
+    except OSError:
+        return None
+    return claimed
+
+
+def _send_away(claimed: Path) -> None:
+    """End the engine of a record that was taken: only whoever has it may, or a run could have been handed over."""
+    known = _read(claimed)
     if known is not None:
         with contextlib.suppress(OSError):
             os.kill(known["pid"], signal.SIGTERM)
+    with contextlib.suppress(OSError):
+        claimed.unlink()
 
 
 def key(environment: Mapping[str, str]) -> str:
@@ -133,6 +151,7 @@ def main() -> int:
     with (directory / _LOG).open("wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
+    _sweep(directory)
     name = secrets.token_hex(8)
     os.environ[WAITING_VARIABLE] = name
     pipe = directory / f"{name}.pipe"
@@ -143,7 +162,7 @@ def main() -> int:
         run_dir, engine = _wait(directory, pipe, word, seconds)
         os.close(word)
     finally:
-        pipe.unlink()
+        pipe.unlink(missing_ok=True)
         pipe.with_suffix(_READY_SUFFIX).unlink(missing_ok=True)
     if run_dir is None or engine is None or config.run_dir(run_dir.name) != run_dir:
         return 0
@@ -230,11 +249,7 @@ def _publish(record: Path, content: Mapping[str, object]) -> bool:
                 there = _read(record)
                 if there is not None and there["key"] == content["key"]:
                     return False
-                if there is not None:  # it waits for callers that are no more
-                    with contextlib.suppress(OSError):
-                        os.kill(there["pid"], signal.SIGTERM)
-                with contextlib.suppress(OSError):
-                    record.unlink()
+                dismiss(record.parents[1])  # it waits for callers that are no more, or is gone
             except OSError:  # no hard links on this file system
                 return False
             else:
@@ -242,6 +257,15 @@ def _publish(record: Path, content: Mapping[str, object]) -> bool:
     finally:
         temporary.unlink()
     return False
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed processes have left; what is young may be in use."""
+    for pattern in ("*.pipe", "*.ready", "claimed-*", "withdrawn-*"):
+        for path in directory.glob(pattern):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_ctime > _STALE:
+                    path.unlink()
 
 
 def _withdraw(record: Path, pipe: str) -> bool:

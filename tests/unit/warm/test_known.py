@@ -48,12 +48,12 @@ def test_what_cannot_be_written_whole_is_not_there(monkeypatch: pytest.MonkeyPat
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(known, "write_private", full)
-    with pytest.raises(ClusterError, match=r"cannot be written: No space left on device") as error:
-        known.remember(config, cluster(), {"tls.key": "secret"})
+    with monkeypatch.context() as patched:
+        patched.setattr(known, "write_private", full)
+        with pytest.raises(ClusterError, match=r"cannot be written: No space left on device") as error:
+            known.remember(config, cluster(), {"tls.key": "secret"})
     assert error.value.code == "disk_full"
     assert list(config.data_path.rglob("tls.key")) == []
-    monkeypatch.undo()
     known.remember(config, cluster(), {})
 
 
