@@ -166,7 +166,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
           launch.choose(kept.profile);
         }
         if (kept.runId != null) {
-          runsWidget.open(kept.runId);
+          runsWidget.open(kept.runId, false);
         }
         notebook.restore(kept.values ?? []);
         const keep = stateKeeper(state, current);

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from datetime import datetime, timedelta, timezone
+import re
 from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from .lab import Lab, open_page, run_command
+from .lab import Lab, open_page
 from .panel import (
     PATIENCE,
-    ask,
     open_panel,
     resize_panel,
     section,
@@ -24,15 +22,11 @@ from .panel import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
 
 HOSTILE = "<img src=x onerror='window.__pwned=1'>"
-MANY = 10_000
-MOST_ROWS = 60
 
 
 def assert_not_pwned(page: Page) -> None:
@@ -130,8 +124,11 @@ def test_runs_are_opened_and_compared_with_the_keyboard_alone(panel_lab: Lab) ->
         open_panel(page)
         runs = section(page, "runs")
         expect(runs.get_by_role("option").nth(1)).to_be_visible()
-        while page.evaluate("() => document.activeElement.getAttribute('role')") != "listbox":
+        expect(section(page, "run").get_by_role("button", name="Run keys.ipynb")).to_be_focused()
+        for _ in range(10):
             page.keyboard.press("Tab")
+            if page.evaluate("() => document.activeElement.getAttribute('role')") == "listbox":
+                break
         page.keyboard.press("Enter")
         expect(runs.get_by_role("heading", name="keys")).to_be_focused()
         page.keyboard.press("Shift+Tab")
@@ -145,63 +142,10 @@ def test_runs_are_opened_and_compared_with_the_keyboard_alone(panel_lab: Lab) ->
         expect(runs.get_by_role("button", name="Compare 2 runs")).to_be_focused()
         page.keyboard.press("Enter")
         table = page.locator(".jp-mlops-comparison").get_by_role("table")
-        expect(table.get_by_role("row", name="rate , differs")).to_contain_text("0.2", timeout=PATIENCE)
+        expect(table.get_by_role("row", name=re.compile(r"^rate\s*, differs"))).to_contain_text("0.2", timeout=PATIENCE)
         expect(table.get_by_role("row", name="same")).to_be_visible()
         page.get_by_role("checkbox", name="Only what differs").check()
         expect(table.get_by_role("row", name="same")).to_have_count(0)
         expect(page.get_by_role("img", name="loss, last values")).to_be_visible()
         assert serious_faults(page, ".jp-mlops-comparison") == []
     panel_lab.end_kernels()
-
-
-def test_ten_thousand_runs_are_few_rows(panel_lab: Lab, panel_data: Path) -> None:
-    from playwright.sync_api import expect
-
-    ask(panel_lab, "GET", "/mlops/runs")  # makes the store
-    fill_store(panel_data, MANY)
-    with open_page(panel_lab) as page:
-        run_command(page, "mlops:open-panel")
-        runs = section(page, "runs")
-        expect(runs.get_by_role("option").first).to_be_visible()
-        rows = runs.get_by_role("option")
-        assert rows.count() <= MOST_ROWS
-        seen = set()
-        deadline = time.monotonic() + PATIENCE / 1000
-        runs.get_by_role("listbox").focus()
-        while time.monotonic() < deadline:
-            page.keyboard.press("End")
-            page.wait_for_timeout(100)
-            seen.add(rows.last.get_attribute("aria-posinset"))
-            assert rows.count() <= MOST_ROWS
-            if runs.get_by_role("option", name="many-0 ").count():
-                break
-        expect(runs.get_by_role("option", name="many-0 ")).to_be_visible()
-        assert int(rows.last.get_attribute("aria-setsize") or 0) >= MANY
-        began = time.monotonic()
-        page.keyboard.press("Home")
-        expect(rows.first).to_have_attribute("aria-posinset", "1")
-        assert time.monotonic() - began < 20
-
-
-def fill_store(data: Path, count: int) -> None:
-    """Rows of runs that ended long ago, one a minute."""
-    from sqlalchemy import create_engine, insert
-
-    from jupyter_mlops.store.models import RunRow
-
-    start_time = datetime(2024, 1, 1, tzinfo=timezone.utc)
-    rows = []
-    for number in range(count):
-        created = start_time + timedelta(minutes=number)
-        rows.append(
-            {
-                "run_id": f"many{number:08}", "name": f"many-{number}", "source": "/elsewhere/many.ipynb",
-                "snapshot_id": "0" * 64, "profile": "local", "runner": "local", "owner": "ada", "experiment": "many",
-                "tracking_uri": "", "parameters": "{}", "state": "succeeded", "message": "",
-                "create_time": created, "start_time": created, "end_time": created + timedelta(seconds=30),
-            }
-        )  # fmt: skip
-    engine = create_engine(f"sqlite:///{data / 'store.db'}")
-    with engine.begin() as connection:
-        connection.execute(insert(RunRow), rows)
-    engine.dispose()

@@ -17,14 +17,20 @@ import { useClock, useSignals } from './signal';
 export interface RunDetailsProps {
   model: RunModel;
   context: Context;
+  /** Whether a person asked for it just now. */
+  takesFocus: boolean;
   onBack(): void;
 }
 
-export function RunDetailsView({ model, context, onBack }: RunDetailsProps): React.JSX.Element {
+export function RunDetailsView({ model, context, takesFocus, onBack }: RunDetailsProps): React.JSX.Element {
   const { trans } = context;
   useSignals(model.changed, context.runs.changed);
   const heading = React.useRef<HTMLHeadingElement>(null);
-  React.useEffect(() => heading.current?.focus(), [model]);
+  React.useEffect(() => {
+    if (takesFocus) {
+      heading.current?.focus();
+    }
+  }, [model, takesFocus]);
   const run = newest(model, context);
   if (!run) {
     return (

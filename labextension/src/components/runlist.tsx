@@ -20,17 +20,19 @@ const NEAR = 20;
 export interface RunListProps {
   model: RunsModel;
   marked: ReadonlySet<string>;
+  /** The run that one comes back from: the focus goes to it. */
+  cameFrom: string | null;
   onOpen(runId: string): void;
   onMark(runId: string): void;
   trans: TranslationBundle;
 }
 
-export function RunList({ model, marked, onOpen, onMark, trans }: RunListProps): React.JSX.Element {
+export function RunList({ model, marked, cameFrom, onOpen, onMark, trans }: RunListProps): React.JSX.Element {
   const { runs } = model;
   const box = React.useRef<HTMLDivElement>(null);
   const [{ top, height }, setView] = React.useState({ top: 0, height: 600 });
   // By id: new runs push the rows down, and the focus stays with its run.
-  const [activeId, setActiveId] = React.useState<string | null>(null);
+  const [activeId, setActiveId] = React.useState<string | null>(cameFrom);
   const active = Math.max(
     0,
     runs.findIndex(run => run.run_id === activeId)
@@ -44,12 +46,15 @@ export function RunList({ model, marked, onOpen, onMark, trans }: RunListProps):
     if (!element) {
       return undefined;
     }
+    if (cameFrom !== null) {
+      element.focus();
+    }
     const look = () => setView({ top: element.scrollTop, height: element.clientHeight });
     const observer = new ResizeObserver(look);
     observer.observe(element);
     look();
     return () => observer.disconnect();
-  }, []);
+  }, [cameFrom]);
 
   const end = range.end;
   React.useEffect(() => {

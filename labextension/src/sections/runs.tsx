@@ -31,6 +31,10 @@ export class RunsWidget extends ReactWidget {
     return this._opened;
   }
 
+  get takesFocus(): boolean {
+    return this._takesFocus;
+  }
+
   /** The run in front is another; null: the list. */
   get openedChanged(): ISignal<this, string | null> {
     return this._openedChanged;
@@ -41,12 +45,13 @@ export class RunsWidget extends ReactWidget {
     super.dispose();
   }
 
-  /** Show a run in detail; null: the list. */
-  open(runId: string | null): void {
+  /** Show a run in detail, with the focus on it; null: the list. */
+  open(runId: string | null, takesFocus = true): void {
     if (this._opened?.runId === runId) {
       return;
     }
     this._opened?.dispose();
+    this._takesFocus = takesFocus;
     const { api, socket } = this._context;
     this._opened = runId === null ? null : new RunModel(runId, api, socket);
     this._openedChanged.emit(runId);
@@ -57,6 +62,7 @@ export class RunsWidget extends ReactWidget {
   }
 
   private _opened: RunModel | null = null;
+  private _takesFocus = true;
   private _openedChanged = new Signal<this, string | null>(this);
 }
 
@@ -64,12 +70,15 @@ function RunsView({ widget, context }: { widget: RunsWidget; context: Context })
   const { runs, trans } = context;
   useSignals(runs.changed, widget.openedChanged);
   const [marked, setMarked] = React.useState<ReadonlySet<string>>(new Set());
+  const cameFrom = React.useRef<string | null>(null);
   if (widget.opened) {
+    cameFrom.current = widget.opened.runId;
     return (
       <RunDetailsView
         key={widget.opened.runId}
         model={widget.opened}
         context={context}
+        takesFocus={widget.takesFocus}
         onBack={() => widget.open(null)}
       />
     );
@@ -117,7 +126,14 @@ function RunsView({ widget, context }: { widget: RunsWidget; context: Context })
           <Action label={trans.__('Unmark')} onClick={() => setMarked(new Set())} />
         </div>
       )}
-      <RunList model={runs} marked={marked} onOpen={id => widget.open(id)} onMark={mark} trans={trans} />
+      <RunList
+        model={runs}
+        marked={marked}
+        cameFrom={cameFrom.current}
+        onOpen={id => widget.open(id)}
+        onMark={mark}
+        trans={trans}
+      />
     </>
   );
 }
