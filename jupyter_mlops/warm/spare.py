@@ -68,7 +68,8 @@ def _watch_head(head: int, run_dir: Path) -> None:
         time.sleep(_LOOK)
     if not (run_dir / CANCEL_FILE).exists():
         word = {"lost": _LOST.format(os.environ.get(CLUSTER_VARIABLE, "")).replace("  ", " ")}
-        (run_dir / CANCEL_FILE).write_text(json.dumps(word), encoding="utf-8")
+        with suppress(OSError):  # a look at the clusters may have removed the directory already
+            (run_dir / CANCEL_FILE).write_text(json.dumps(word), encoding="utf-8")
     os.kill(os.getpid(), signal.SIGTERM)
 
 
