@@ -102,7 +102,7 @@ test-docs: venv ## The documentation against the code, its blocks, and the examp
 
 test-kubernetes: venv ## The part of test-cluster that make test runs: a run in a pod, rights, capacity, the cluster itself
 	@echo "==> Cluster tests, in part"
-	@$(RUN) python -m tests.cluster test -k "test_cluster or test_capacity or test_rights or one_pod or failed_cell"
+	@$(RUN) python -m tests.cluster test -k "(test_cluster or test_capacity or test_rights or one_pod or failed_cell) and not (test_leftovers and not after_success)"
 
 test-cluster: venv ## Everything on a real Kubernetes on this machine (Linux, root), or on JUPYTER_MLOPS_TEST_KUBECONFIG
 	@echo "==> Cluster tests"

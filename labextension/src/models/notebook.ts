@@ -139,7 +139,7 @@ export class NotebookModel implements IDisposable {
     await this._panel?.context.save();
   }
 
-  /** Tag the active cell as the parameters cell; undone as any edit is. */
+  /** Tag the active cell as the parameters cell. */
   tagActiveCell(): boolean {
     const notebook = this._panel?.content;
     const cell = notebook?.activeCell;
@@ -149,7 +149,6 @@ export class NotebookModel implements IDisposable {
     const tags = cell.model.getMetadata('tags') as unknown;
     const others = Array.isArray(tags) ? (tags as unknown[]) : [];
     if (!others.includes(TAG)) {
-      // By itself a change of metadata is not undone.
       notebook.model.sharedModel.transact(() => cell.model.setMetadata('tags', [...others, TAG]));
     }
     return true;

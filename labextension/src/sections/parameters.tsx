@@ -107,7 +107,7 @@ function Untagged({ context: { notebook, trans } }: { context: Context }): React
           primary
           disabled={!isCode}
           title={
-            isCode ? trans.__('The active cell; undone as any edit is') : trans.__('Select a code cell first')
+            isCode ? trans.__('The active cell of the notebook') : trans.__('Select a code cell first')
           }
           onClick={() => notebook.tagActiveCell()}
         />
