@@ -30,6 +30,36 @@ def resource_options(command: F) -> F:
     return command
 
 
+def notebook_options(command: F) -> F:
+    """What ships and how it is executed: --experiment to --cell-timeout."""
+    for option in (
+        click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+                     help="Stop a run when a cell takes so long."),
+        click.option("--timeout", "run_timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+                     help="Stop a run after so long."),
+        click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0,
+                     help="Seed of the random generators. Default: 0."),
+        click.option("--autolog", is_flag=True, help="Call mlflow.autolog() before the first cell."),
+        click.option("--kernel", "kernel_name", metavar="NAME", help="Kernel instead of the notebook's own."),
+        click.option("--exclude", multiple=True, metavar="GLOB", help="Do not ship these files."),
+        click.option("--include", multiple=True, metavar="GLOB", help="Ship these files too."),
+        click.option("--experiment", help="MLflow experiment. Default: the one the notebook sets, else its name."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def parameter_options(command: F) -> F:
+    """-p, -f and --json-params."""
+    for option in (
+        click.option("--json-params", metavar="JSON", help="Set parameters from a JSON object."),
+        click.option("-f", "--params-file", metavar="FILE", help="Set parameters from a YAML or JSON file."),
+        click.option("-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="Set a parameter."),
+    ):
+        command = option(command)
+    return command
+
+
 def chosen_profile(config: MLOps, options: dict[str, Any]) -> Profile:
     """The profile that the options of `resource_options` describe; takes them out of `options`.
 

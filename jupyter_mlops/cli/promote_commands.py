@@ -16,7 +16,7 @@ from .job_options import (
     take_policies,
     take_schedule,
 )
-from .options import chosen_profile, json_parameters, resource_options
+from .options import chosen_profile, json_parameters, notebook_options, parameter_options, resource_options
 
 if TYPE_CHECKING:
     from ..jobs.core import Jobs
@@ -37,20 +37,9 @@ def _front(ctx: click.Context) -> Any:
 )
 @schedule_options
 @gate_options
-@click.option("-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
-@click.option("-f", "--params-file", metavar="FILE", help="Set parameters from a YAML or JSON file.")
-@click.option("--json-params", metavar="JSON", help="Set parameters from a JSON object.")
+@parameter_options
 @resource_options
-@click.option("--experiment", help="MLflow experiment. Default: the one the notebook sets, else its name.")
-@click.option("--include", multiple=True, metavar="GLOB", help="Ship these files too.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Do not ship these files.")
-@click.option("--kernel", "kernel_name", metavar="NAME", help="Kernel instead of the notebook's own.")
-@click.option("--autolog", is_flag=True, help="Call mlflow.autolog() before the first cell.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the random generators. Default: 0.")
-@click.option("--timeout", "run_timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Stop a run after so long.")  # fmt: skip
-@click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Stop a run when a cell takes so long.")  # fmt: skip
+@notebook_options
 @policy_options
 @click.option(
     "--register-model",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import chosen_profile, json_parameters, resource_options, tags
+from .options import chosen_profile, json_parameters, notebook_options, parameter_options, resource_options, tags
 
 if TYPE_CHECKING:
     from ..config import MLOps
@@ -22,22 +22,11 @@ def _front(ctx: click.Context) -> Any:
 
 @click.command()
 @click.argument("notebook", required=False, metavar="[NOTEBOOK]")
-@click.option("-p", "--param", "assignments", multiple=True, metavar="NAME=VALUE", help="Set a parameter.")
-@click.option("-f", "--params-file", metavar="FILE", help="Set parameters from a YAML or JSON file.")
-@click.option("--json-params", metavar="JSON", help="Set parameters from a JSON object.")
+@parameter_options
 @resource_options
 @click.option("--cluster", metavar="NAME", help="Run on this warm cluster (see `cluster`), with its resources.")
 @click.option("--name", help="Name of the run. Default: the notebook's.")
-@click.option("--experiment", help="MLflow experiment. Default: the one the notebook sets, else its name.")
-@click.option("--include", multiple=True, metavar="GLOB", help="Ship these files too.")
-@click.option("--exclude", multiple=True, metavar="GLOB", help="Do not ship these files.")
-@click.option("--kernel", "kernel_name", metavar="NAME", help="Kernel instead of the notebook's own.")
-@click.option("--autolog", is_flag=True, help="Call mlflow.autolog() before the first cell.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, help="Seed of the random generators. Default: 0.")
-@click.option("--timeout", "run_timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Stop the run after so long.")  # fmt: skip
-@click.option("--cell-timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
-              help="Stop the run when a cell takes so long.")  # fmt: skip
+@notebook_options
 @click.option("--tag", "tag_items", multiple=True, metavar="NAME=VALUE", help="Add a tag to the MLflow run.")
 @click.option("--wait/--detach", default=None, help="Follow the run until it ends, or only start it. "
               "Default: --wait in a terminal; in a notebook the progress is shown beside your work.")  # fmt: skip

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +69,7 @@ class Acceptor:
         variables: Mapping[str, str],
         *,
         state: Callable[[], dict[str, Any]],
-        scale: Callable[[int], None],
+        scale: Callable[[int], Awaitable[None]],
     ) -> None:
         self._config = config
         self._data = config.data_path
@@ -98,10 +98,10 @@ class Acceptor:
         spare = self._spare
         return {**self._state(), "runs": self.active(), "ready": spare is not None and spare.ready.is_set()}
 
-    def scale(self, workers: int) -> bool:
+    async def scale(self, workers: int) -> bool:
         """Have so many Dask workers."""
         self.last_use = time.monotonic()
-        self._scale(workers)
+        await self._scale(workers)
         return True
 
     async def submit(self, spec: str) -> str:

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,7 +52,7 @@ class Site:
 
     certificates: Path
     start: Callable[[Any], Any]
-    scale: Callable[[Any, int], None]
+    scale: Callable[[Any, int], Awaitable[None]]
     address: str | None = None
     published: Callable[[dict[str, Any]], None] = lambda _facts: None
     before_end: Callable[[], None] = lambda: None
@@ -207,7 +207,15 @@ def _start_here(spec: ClusterSpec, security: Any) -> Any:
     return start_cluster(plan, security=security)
 
 
-def _scale_here(cluster: Any, workers: int) -> None:
+async def _scale_here(cluster: Any, workers: int) -> None:
+    """Runs in the scheduler's own event loop."""
+    leaving = list(cluster.worker_spec)[workers:]
+    if leaving:
+        # The cluster's own `scale` names them where the scheduler wants addresses (distributed 2026.8): nobody retires
+        # then, and what only they hold is lost.
+        await cluster.scheduler.retire_workers(names=leaving, close_workers=False, remove=False)
+        for name in leaving:
+            cluster.worker_spec.pop(name, None)
     cluster.scale(workers)
 
 

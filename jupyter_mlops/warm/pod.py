@@ -69,11 +69,15 @@ def _head() -> None:
     Head(spec, Site(
         certificates,
         lambda security: _start_scheduler(here, security),
-        lambda _cluster, _workers: None,  # its pods are the Job's, and follow that
+        _leave_to_the_job,
         address=address,
         published=start_workers,
         before_end=end_workers,
     )).run()  # fmt: skip
+
+
+async def _leave_to_the_job(_cluster: Any, _workers: int) -> None:
+    """Pods come and go with the Job; those that go hand their data over themselves."""
 
 
 def _start_scheduler(here: dask_options.Place, security: Any) -> Any:

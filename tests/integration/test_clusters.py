@@ -347,14 +347,14 @@ def test_a_run_that_nobody_looked_at_before_its_cluster_ended_has_the_record_tha
     assert any(isinstance(event, CellEvent) for event in runs.events(ended))
 
 
-@pytest.mark.xfail(strict=False, reason="known defect: data of a worker that leaves was lost in one of several runs")
 def test_workers_come_and_go_and_data_stays(clusters: Clusters, start: Callable[..., Path]) -> None:
     start(workers=2)
     client = clusters.connect("small")
-    kept = client.scatter({"a": 1, "b": 2}, broadcast=False)
+    kept = client.scatter({f"k{n}": n for n in range(20)}, broadcast=False)
+    assert all(client.has_what().values())  # each worker holds some of it alone
     assert clusters.scale("small", 1) == 1
     until(lambda: clusters.get("small").workers == 1, "one worker")
-    assert client.gather(kept) == {"a": 1, "b": 2}
+    assert client.gather(kept) == {f"k{n}": n for n in range(20)}
     clusters.scale("small", 2)
     until(lambda: clusters.get("small").workers == 2, "two workers")
     with pytest.raises(UsageError, match="more than this machine"):

@@ -10,9 +10,13 @@ from jupyter_mlops.errors import UsageError
 from jupyter_mlops.warm.acceptor import Acceptor, _lines_from
 
 
+async def _unscaled(_workers: int) -> None:
+    """No workers to change."""
+
+
 @pytest.fixture
 def acceptor() -> Acceptor:
-    return Acceptor(MLOps(), {}, state=dict, scale=lambda _workers: None)
+    return Acceptor(MLOps(), {}, state=dict, scale=_unscaled)
 
 
 def test_only_whole_lines_are_told(tmp_path: Path) -> None:
