@@ -24,8 +24,30 @@ _FIELDS = {
     "month": "1 to 12 or JAN to DEC", "day-of-week": "0 to 7 or SUN to SAT",
 }  # fmt: skip
 _LONGEST = 200
+_MINUTE, _HOUR = 60, 3600
 _JUMP = timedelta(hours=3)
 """No zone sets its clock by more at the ends of daylight saving."""
+
+
+class _Walk(CronSim):
+    """cronsim's walk, mended for a zone that sets its clock by half an hour.
+
+    Its long steps (to the only minute of an expression, to the next hour) are taken in real time. Over a change of half
+    an hour they land elsewhere on the clock, and the minute or the hour between is lost.
+    """
+
+    def tick(self, seconds: int = 1) -> None:
+        before = self.dt
+        super().tick(seconds)
+        if seconds <= _MINUTE or before.tzinfo in (None, timezone.utc):
+            return
+        change = (self.dt.utcoffset() or timedelta()) - (before.utcoffset() or timedelta())
+        edge = 0 if self.tick_direction > 0 else 59
+        if change % timedelta(hours=1) or (seconds == _HOUR and before.minute != edge):
+            self.dt = before
+            super().tick(_MINUTE)
+            while seconds == _HOUR and self.dt.minute != edge and self.dt.hour == before.hour:
+                super().tick(_MINUTE)
 
 
 def five_fields(expression: str) -> str:
@@ -102,7 +124,7 @@ def forward(expression: str, tz: str, after: datetime) -> Iterator[datetime]:
     """The moments after one, ascending, in UTC; ends where the expression has none for 50 years."""
     after = after.astimezone(timezone.utc)
     last = after
-    for moment in CronSim(five_fields(expression), after.astimezone(zone(tz))):
+    for moment in _Walk(five_fields(expression), after.astimezone(zone(tz))):
         # In UTC, since datetimes of one zone are compared by what the clock shows, which comes twice in autumn.
         found = moment.astimezone(timezone.utc)
         if found > last:
@@ -118,7 +140,7 @@ def backward(expression: str, tz: str, at: datetime) -> Iterator[datetime]:
     if local.fold or at.astimezone(zone(tz)).fold:
         local = (begin + _JUMP).astimezone(zone(tz))  # the hour that comes twice: the first may be past the second
     last = None
-    for moment in CronSim(five_fields(expression), local, reverse=True):
+    for moment in _Walk(five_fields(expression), local, reverse=True):
         found = moment.astimezone(timezone.utc)
         if found <= at and (last is None or found < last):
             last = found

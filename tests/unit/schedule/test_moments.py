@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from croniter import croniter
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jupyter_mlops.jobs.model import checked
@@ -73,6 +73,7 @@ def test_the_next_moments_are_those_of_croniter_where_the_clock_is_left_alone(
 
 
 @settings(max_examples=100)
+@example(cron="30 * * 4 0", tz="Australia/Lord_Howe", at=datetime(2024, 1, 1, tzinfo=UTC))
 @given(cron=CRONS, tz=st.sampled_from(ZONES), at=MOMENTS)
 def test_walking_back_gives_the_moments_of_walking_forward(cron: str, tz: str, at: datetime) -> None:
     schedule = Schedule(cron=cron, tz=tz)
@@ -144,6 +145,24 @@ def test_what_runs_every_quarter_of_an_hour_follows_real_time(tz: str, change: d
     begin = change - timedelta(hours=5)
     found = next_moments(Schedule(cron="*/15 * * * *", tz=tz), begin, 40)
     assert found == [begin + timedelta(minutes=15 * number) for number in range(1, 41)]
+
+
+@pytest.mark.parametrize("hours", [1, 2, 3])
+@pytest.mark.parametrize("minute", [0, 15, 30, 45])
+@pytest.mark.parametrize(("tz", "change"), CHANGES)
+def test_what_runs_every_hour_or_so_runs_whenever_the_clock_shows_it(
+    tz: str, change: datetime, minute: int, hours: int
+) -> None:
+    schedule = Schedule(cron=f"{minute} */{hours} * * *", tz=tz)
+    begin, end = change - timedelta(hours=8), change + timedelta(hours=8)
+    walk = [begin + timedelta(minutes=number) for number in range(16 * 60 + 1)]
+    expected = [one for one in walk if local(one, tz).minute == minute and local(one, tz).hour % hours == 0]
+    assert list(moments_between(schedule, begin, end)) == expected
+    back, at = [], end
+    while (found := previous_moment(schedule, at)) is not None and found >= begin:
+        back.append(found)
+        at = found - timedelta(microseconds=1)
+    assert back == expected[::-1]
 
 
 @pytest.mark.parametrize(
