@@ -106,9 +106,7 @@ function Untagged({ context: { notebook, trans } }: { context: Context }): React
           label={trans.__('Tag this cell as parameters')}
           primary
           disabled={!isCode}
-          title={
-            isCode ? trans.__('The active cell of the notebook') : trans.__('Select a code cell first')
-          }
+          title={isCode ? trans.__('The active cell of the notebook') : trans.__('Select a code cell first')}
           onClick={() => notebook.tagActiveCell()}
         />
         <Action label={trans.__('Insert an example')} onClick={() => notebook.insertCell(EXAMPLE)} />
