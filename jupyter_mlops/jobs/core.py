@@ -114,17 +114,16 @@ class Jobs:
         limit: int = 50, after: str = "",
     ) -> list[JobLine]:  # fmt: skip
         """Jobs by name, with what one wants to know of each at a glance; see `JobStore.jobs`."""
-        proposed: dict[str, list[int]] = {}
-        for record in self._jobs.proposed(limit=_LOOKED_AT):
-            proposed.setdefault(record.version.job, []).append(record.version.number)
         found = []
-        for job in self._jobs.jobs(states=states, owner=owner, limit=limit, after=after):
+        page = self._jobs.jobs(states=states, owner=owner, limit=limit, after=after)
+        proposed = self._jobs.proposed([job.name for job in page])
+        for job in page:
             live = None
             if job.live_version is not None:
                 with suppress(StoreError):  # one that somebody changed in the database is no reason to hide the others
                     live = self._jobs.version(job.name, job.live_version).version
             last = next(iter(self._slots.slots(job=job.name, limit=1)), None)
-            found.append(JobLine(job, live, tuple(proposed.get(job.name, ())), last))
+            found.append(JobLine(job, live, proposed.get(job.name, ()), last))
         return found
 
     def show(self, job: str, number: int | None = None) -> JobView:
@@ -144,10 +143,9 @@ class Jobs:
         if known.next_time is not None and number == known.live_version:
             just_before = known.next_time - timedelta(microseconds=1)
             moments = next_moments(verdict.record.version.schedule, just_before, _NEXT)
-        proposed = [one.version.number for one in self._jobs.proposed(limit=_LOOKED_AT) if one.version.job == job]
         return JobView(
             verdict, tuple(self._jobs.approvals(job, number)), tuple(moments),
-            tuple(self._slots.slots(job=job, limit=_SLOTS)), tuple(proposed),
+            tuple(self._slots.slots(job=job, limit=_SLOTS)), self._jobs.proposed([job]).get(job, ()),
         )  # fmt: skip
 
     def live(self, job: str) -> JobVersion:

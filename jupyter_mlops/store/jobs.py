@@ -221,16 +221,25 @@ class JobStore:
             return [_record(row) for row in session.scalars(query.order_by(VersionRow.number.desc()).limit(limit))]
 
     @outlasting_a_restart
-    def proposed(self, *, limit: int = 50) -> list[VersionRecord]:
-        """The versions of all jobs that wait for their gates, oldest first."""
+    def proposed(self, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The numbers of the versions of these jobs that wait for their gates, ascending.
+
+        Their content is not looked at, so that one that somebody changed in the database hides no other.
+
+        Args:
+            names: The jobs; one that has no such version is not in the answer.
+        """
         query = (
-            select(VersionRow)
+            select(JobRow.name, VersionRow.number)
+            .join(VersionRow, VersionRow.job_id == JobRow.job_id)
+            .where(JobRow.name.in_([plain_text(name) for name in names]))
             .where(VersionRow.state == VersionState.PROPOSED.value)
-            .order_by(VersionRow.create_time)
-            .limit(limit)
         )
+        found: dict[str, list[int]] = {}
         with self._store.reading() as session:
-            return [_record(row) for row in session.scalars(query)]
+            for name, number in session.execute(query):
+                found.setdefault(name, []).append(number)
+        return {name: tuple(sorted(numbers)) for name, numbers in found.items()}
 
     def add_gate_results(
         self, name: str, number: int, results: Sequence[GateResult], *, entry: AuditEntry | None = None

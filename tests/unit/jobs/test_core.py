@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text as sql
 
 from jupyter_mlops.errors import UsageError
-from jupyter_mlops.jobs.core import before
+from jupyter_mlops.jobs.core import Jobs, before
 from jupyter_mlops.jobs.differences import Change, version_changes
 from jupyter_mlops.jobs.firing import _moment
 from jupyter_mlops.jobs.gate import MetricGate
 from jupyter_mlops.jobs.model import JobVersion, Policies, Schedule, Step, VersionRecord, VersionState
 from jupyter_mlops.profile import Profile
+from jupyter_mlops.runs import Runs
+from jupyter_mlops.store.jobs import JobStore
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=timezone.utc)
 
@@ -25,6 +30,23 @@ def version(**changes: Any) -> JobVersion:
     )  # fmt: skip
     fields = {"job": "churn", "number": 1, "steps": (step,), "owner": "ann", "author": "ann"}
     return JobVersion(**{**fields, **changes})
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
+    monkeypatch.setenv("JUPYTER_MLOPS_DATA_DIR", str(tmp_path / "data"))
+    runs = Runs()
+    yield runs
+    runs.store.close()
+
+
+def test_a_version_that_somebody_changed_in_the_database_hides_no_job_from_the_list(runs: Runs) -> None:
+    store = JobStore(runs.store)
+    for job in ("churn", "fraud"):
+        store.add_version(version(job=job))
+    with runs.store.writing() as session:
+        session.execute(sql("UPDATE job_versions SET content = replace(content, '\"seed\": 0', '\"seed\": 1')"))
+    assert [(line.job.name, line.proposed) for line in Jobs(runs).find()] == [("churn", (1,)), ("fraud", (1,))]
 
 
 def lived(*lines: tuple[int, int | None, int | None]) -> list[VersionRecord]:

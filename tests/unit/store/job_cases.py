@@ -117,7 +117,8 @@ class JobCases:
         assert again.digest == second.version.digest == given.digest
         assert [record.version.number for record in jobs.versions("churn")] == [2, 1]
         assert [record.version.number for record in jobs.versions("churn", before=2)] == [1]
-        assert len(jobs.proposed()) == 2
+        assert jobs.proposed(["churn", "no such"]) == {"churn": (1, 2)}
+        assert jobs.proposed([]) == {}
 
     def test_a_version_that_somebody_changed_in_the_database_is_told(self, store: Store) -> None:
         promoted(store)

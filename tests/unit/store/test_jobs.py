@@ -46,7 +46,7 @@ def test_no_hot_question_reads_a_whole_table_or_sorts_one(url: str) -> None:
     jobs.jobs(limit=20)
     jobs.jobs(limit=20, after="b", owner="ann")
     jobs.versions("churn")
-    jobs.proposed()
+    jobs.proposed(["churn", "b"])
     jobs.gate_results("churn", 1)
     jobs.approvals("churn", 1)
     slots.due_jobs(NOON)
