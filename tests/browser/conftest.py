@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.conftest import kill_processes_of
 from tests.integration.conftest import mlflow_database as mlflow_database  # noqa: PLC0414 - a fixture here too
-from tests.integration.conftest import processes_of
 
 from .lab import Lab, find_chromium, running_lab
 
@@ -68,5 +68,4 @@ def panel_lab(chromium: str, tmp_path_factory: pytest.TempPathFactory, panel_dat
         pytest.fail(f"{BUILT.relative_to(REPOSITORY)} is missing: make labextension builds it")
     with running_lab(tmp_path_factory.mktemp("root"), {"JUPYTER_MLOPS_DATA_DIR": str(panel_data)}) as running:
         yield running
-    for process in processes_of(panel_data):
-        process.kill()
+    kill_processes_of(panel_data)

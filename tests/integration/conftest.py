@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -31,8 +32,7 @@ def runs(mlflow_database: Path) -> Iterator[Runs]:
     shutil.copy(mlflow_database, data / "mlflow.db")
     core = Runs()
     yield core
-    for process in processes_of(data):
-        process.kill()
+    kill_processes_of(data)
 
 
 def processes_of(directory: Path) -> list[psutil.Process]:
@@ -48,6 +48,13 @@ def processes_of(directory: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return [process for process in found if process.pid != os.getpid()]
+
+
+def kill_processes_of(directory: Path) -> None:
+    """Kill what `processes_of` finds, of which some may end by itself meanwhile."""
+    for process in processes_of(directory):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 @pytest.fixture

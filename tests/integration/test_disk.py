@@ -20,7 +20,7 @@ from jupyter_mlops.spec import FailureCode, RunState
 from jupyter_mlops.store.database import Store
 from tests.unit.store.cases import spec
 
-from .conftest import processes_of
+from .conftest import kill_processes_of, processes_of
 from .watching import (
     outputs_text,
     until,
@@ -41,8 +41,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        for process in processes_of(place):
-            process.kill()
+        kill_processes_of(place)
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 

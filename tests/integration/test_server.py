@@ -19,7 +19,7 @@ from nbformat import v4
 
 from tests.browser.lab import Lab, running_lab
 
-from .conftest import processes_of
+from .conftest import kill_processes_of
 
 pytestmark = pytest.mark.integration
 
@@ -95,8 +95,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> I
     shutil.copy(mlflow_database, data / "mlflow.db")
     with running_lab(tmp_path_factory.mktemp("root"), {"JUPYTER_MLOPS_DATA_DIR": str(data)}) as lab:
         yield Server(lab, data)
-    for process in processes_of(data):
-        process.kill()
+    kill_processes_of(data)
 
 
 def ended(run_id: str) -> Callable[[dict[str, Any]], bool]:
