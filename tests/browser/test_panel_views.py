@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from .lab import Lab, open_page
+from .lab import Lab, open_page, wait_for_kernel
 from .panel import (
     PATIENCE,
     open_panel,
@@ -121,6 +121,7 @@ def test_runs_are_opened_and_compared_with_the_keyboard_alone(panel_lab: Lab) ->
     for rate in ("0.1", "0.2"):
         wait_for_end(panel_lab, start(panel_lab, path=name, assignments={"rate": rate}))
     with open_page(panel_lab, "light", name) as page:
+        wait_for_kernel(page)  # a notebook that has just been opened takes the focus when it is ready
         open_panel(page)
         runs = section(page, "runs")
         expect(runs.get_by_role("option").nth(1)).to_be_visible()
