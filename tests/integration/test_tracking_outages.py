@@ -130,7 +130,6 @@ def test_the_metrics_followers_outlive_an_outage(running: MLflowServer) -> None:
 
 @pytest.fixture(scope="module")
 def closed_server(tmp_path_factory: pytest.TempPathFactory, mlflow_database: Path) -> Iterator[MLflowServer]:
-    pytest.importorskip("flask_wtf", reason="mlflow[auth] is not installed")
     with mlflow_server(
         tmp_path_factory.mktemp("closed"), password="quite-a-long-one", database=mlflow_database
     ) as running:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,8 +32,7 @@ def version(**changes: Any) -> JobVersion:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runs]:
-    monkeypatch.setenv("JUPYTER_MLOPS_DATA_DIR", str(tmp_path / "data"))
+def runs() -> Iterator[Runs]:
     runs = Runs()
     yield runs
     runs.store.close()
