@@ -33,7 +33,7 @@ class _Walk(CronSim):
     """cronsim's walk, mended for a zone that sets its clock by half an hour.
 
     Its long steps (to the only minute of an expression, to the next hour) are taken in real time. Over a change of half
-    an hour they land elsewhere on the clock, and the minute or the hour between is lost: there it goes minute by minute.
+    an hour they land elsewhere on the clock, and the minute or the hour between is lost: there it goes by minutes.
     """
 
     def tick(self, seconds: int = 1) -> None:
